@@ -1,0 +1,1 @@
+"""Hydra config groups, found as pkg://configs; the files themselves are YAML."""

@@ -1,0 +1,1 @@
+"""Pictures and tables for people: pure functions from a result table (pandas) to a figure, a table or a page."""
