@@ -1,0 +1,8 @@
+"""The one graph of a network, its importers and what can be said about it without running it."""
+
+from __future__ import annotations
+
+from qsim.graph.ir import Graph, Node, Tensor
+from qsim.graph.layers import Layer
+
+__all__ = ["Graph", "Layer", "Node", "Tensor"]
