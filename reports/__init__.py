@@ -1,1 +1,1 @@
-"""Pictures and tables for people: pure functions from a result table (pandas) to a figure, a table or a page."""
+"""Pictures and tables for people: pure functions from a result table to a figure, a table or a page."""

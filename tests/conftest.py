@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# Tests run in parallel processes (`-n 2`); a thread pool in each of them would only fight over the same cores.
+# Tests run in parallel processes (`-n 2`); a thread pool in each would only fight over the same cores.
 # Set before numpy, numba or torch are imported. A value given by the user stays.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
