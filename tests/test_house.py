@@ -25,7 +25,7 @@ KNOWS = {
     "reports": {"reports", "qsim"},
 }
 KNOWS_OF_QSIM = {
-    "hwmodels": {"errors", "spec", "parse", "formats", "graph", "plan"},
+    "hwmodels": {"arithmetic", "errors", "spec", "parse", "formats", "graph", "plan"},
     "reports": {"errors", "plan"},
 }
 # Importing these loads no torch; functions in casting and graph may, once they are handed a torch object.
