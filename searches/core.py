@@ -1,0 +1,75 @@
+"""The core of a problem: the options that a selection at least as good as a known one could still use.
+
+Lagrangian relaxation prices every budget into the objective, so that each group decides on its own; the sum
+of the groups' minima is a lower bound (Everett 1963; Held, Wolfe and Crowder 1974 for the steps). Forcing one
+option raises the bound by its reduced cost; where that exceeds the known objective, the option is out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searches.problem import Problem
+from searches.reduce import Reduced, least_sums, restrict
+
+STEPS = 300
+MARGIN = 1e-9  # of the largest magnitude that was added up, for the float64 sums
+
+
+def core(problem: Problem, ceiling: int) -> Reduced:
+    """The problem without the options that every selection with first objective <= `ceiling` lacks.
+
+    `ceiling` must be reachable: the objective of a selection that meets the budgets.
+    """
+    cost, rows, limits = _relaxation(problem)
+    needed = np.zeros(cost.shape, dtype=bool) | np.isinf(cost)
+    margin = MARGIN * float(np.abs(cost[np.isfinite(cost)]).max() * len(cost) + abs(ceiling) + 1)
+    prices, step = np.zeros(len(rows)), 1.0
+    best, stalled = -np.inf, 0
+    out = np.zeros(cost.shape, dtype=bool)
+    for _ in range(STEPS):
+        priced = cost + np.tensordot(prices, rows, axes=1)
+        least = priced.min(axis=1)
+        bound = float(least.sum() - prices @ limits)
+        out |= bound + priced - least[:, None] > ceiling + margin
+        stalled = 0 if bound > best else stalled + 1
+        best = max(best, bound)
+        if stalled == 10:
+            step, stalled = step / 2, 0
+        slope = rows[:, np.arange(len(cost)), priced.argmin(axis=1)].sum(axis=1) - limits
+        slope[(prices == 0) & (slope < 0)] = 0
+        if not slope.any() or bound >= ceiling:
+            break
+        prices = np.maximum(0, prices + step * (ceiling - bound) / (slope @ slope) * slope)
+    keep = ~(out | needed)
+    return restrict(problem, [keep[g, :size] for g, size in enumerate(problem.sizes)])
+
+
+def _relaxation(
+    problem: Problem,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(objective [groups, options], budget rows [rows, groups, options] / scale, limits [rows]); absent
+    options inf.
+
+    A minimised peak is bounded by 0 here: its largest cut is not separable.
+    """
+    shape = (len(problem.groups), max(problem.sizes))
+    cost = np.full(shape, np.inf)
+    for g, size in enumerate(problem.sizes):
+        cost[g, :size] = 0
+    name = problem.objectives[0]
+    if name in problem.columns:
+        for g, share in least_sums(problem, name)[0].items():
+            cost[g, : len(share)] = share
+    rows, limits = [], []
+    for budgeted, budget in problem.budgets.items():
+        for shares in least_sums(problem, budgeted):
+            row = np.zeros(shape)
+            for g, share in shares.items():
+                row[g, : len(share)] = share - share.min()
+            slack = float(budget - sum(int(share.min()) for share in shares.values()))
+            size = max(1.0, row.max(axis=1).sum())
+            rows.append(row / size)
+            limits.append(slack / size)
+    return cost, np.array(rows).reshape(-1, *shape), np.array(limits)
