@@ -23,7 +23,6 @@ def core(problem: Problem, ceiling: int) -> Reduced:
     `ceiling` must be reachable: the objective of a selection that meets the budgets.
     """
     cost, rows, limits = _relaxation(problem)
-    needed = np.zeros(cost.shape, dtype=bool) | np.isinf(cost)
     margin = MARGIN * float(np.abs(cost[np.isfinite(cost)]).max() * len(cost) + abs(ceiling) + 1)
     prices, step = np.zeros(len(rows)), 1.0
     best, stalled = -np.inf, 0
@@ -42,8 +41,7 @@ def core(problem: Problem, ceiling: int) -> Reduced:
         if not slope.any() or bound >= ceiling:
             break
         prices = np.maximum(0, prices + step * (ceiling - bound) / (slope @ slope) * slope)
-    keep = ~(out | needed)
-    return restrict(problem, [keep[g, :size] for g, size in enumerate(problem.sizes)])
+    return restrict(problem, [~out[g, :size] for g, size in enumerate(problem.sizes)])
 
 
 def _relaxation(
