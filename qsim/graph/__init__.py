@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from qsim.graph.ir import Graph, Node, Tensor
 from qsim.graph.layers import Layer
+from qsim.graph.load import load_model
 
-__all__ = ["Graph", "Layer", "Node", "Tensor"]
+__all__ = ["Graph", "Layer", "Node", "Tensor", "load_model"]

@@ -82,6 +82,7 @@ class Graph:
     tensors: Mapping[str, Tensor]
     parameters: Mapping[str, Array]
     lengths: Mapping[str, int] = field(default_factory=dict)
+    sample_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def hash(self) -> str:
@@ -134,7 +135,12 @@ class Graph:
         if not self.tensors[name].is_float or self.parameters[name].ndim == 0:
             return False
         layer_parameters = {p for layer in self.layers for p in (layer.weights, layer.bias)}
-        learned_ops = {"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"}
+        learned_ops = {
+            "BatchNormalization",
+            "LayerNormalization",
+            "InstanceNormalization",
+            "GroupNormalization",
+        }
         learned_ops |= {"RMSNormalization", "PRelu", "Gather", "LSTM", "GRU", "RNN"}
         return name in layer_parameters or any(reader.op in learned_ops for reader in self.consumers[name])
 
@@ -148,5 +154,9 @@ class Graph:
 def _plain(value: Attribute) -> Any:
     """An attribute as JSON can hold it."""
     if isinstance(value, np.ndarray):
-        return [str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
+        return [
+            str(value.dtype),
+            value.shape,
+            hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest(),
+        ]
     return value
