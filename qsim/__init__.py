@@ -8,6 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+# Bound at once: importing the module qsim.parse would otherwise put the module in the function's place.
+from qsim.parse import parse as parse
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -17,7 +20,6 @@ _HOME = {
     "PlanError": "qsim.errors",
     "Spec": "qsim.spec",
     "Cast": "qsim.spec",
-    "parse": "qsim.parse",
     "values": "qsim.formats",
     "quantize": "qsim.casting",
     "encode": "qsim.casting",
@@ -32,13 +34,12 @@ _HOME = {
     "Emulation": "qsim.emulator",
     "export": "qsim.exporters",
 }
-__all__ = [*_HOME, "__version__"]
+__all__ = [*_HOME, "parse", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'qsim' has no attribute '{name}'")
-    # A function and its module may share a name (qsim.parse): importing the module binds it here first, so rebind.
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

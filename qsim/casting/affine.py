@@ -1,0 +1,86 @@
+"""x / scale, and what is rounded: the four ways in which stacks quantize with a scale and a zero point.
+
+    divide          round(x / s) + z              ONNX QuantizeLinear, the default
+    reciprocal      round(x * (1/s)) + z          torch.fake_quantize
+    reciprocal_fma  round(fma(x, 1/s, z))         torch.quantize_per_tensor
+    reciprocal_add  round((x * (1/s)) + z)        torch.quantize_per_channel
+
+Every operation outside round() rounds to the dtype of x (nearest even), as the kernels do; division by a scale that is
+a power of two by its format is exact. Dequantization is (code - z) * s, rounded once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsim.casting.elements import cast_to_code, cast_to_element
+from qsim.errors import UserError
+from qsim.formats import TwosComplement
+from qsim.spec import Spec
+
+AFFINE = ("divide", "reciprocal", "reciprocal_fma", "reciprocal_add")
+
+Array = NDArray[np.floating[Any]]
+
+
+def check_affine(affine: str, spec: Spec, dtype: np.dtype[Any]) -> None:
+    if affine not in AFFINE:
+        raise UserError(f"unknown affine rule '{affine}': one of {', '.join(AFFINE)}")
+    adds_before_rounding = affine in ("reciprocal_fma", "reciprocal_add")
+    if adds_before_rounding and not isinstance(spec.element, TwosComplement):
+        raise UserError(f"affine rule '{affine}' is for int elements, not {spec.element}")
+    if affine == "reciprocal_fma" and dtype != np.float32:
+        raise UserError("affine rule 'reciprocal_fma' is torch's float32 kernel: give float32, not float64")
+
+
+def scaled_values(
+    x: Array, spec: Spec, scale: Array, zero_point: NDArray[np.float64] | float, affine: str, random_bits: Any
+) -> NDArray[np.float64]:
+    """The element values (for two's complement: codes less zero point, in steps) that stand for `x` under `scale`.
+
+    `scale` and `zero_point` broadcast against `x`. Multiplied by the scale these are the quantized values.
+    """
+    element, cast = spec.element, spec.cast
+    with np.errstate(all="ignore"):
+        quotient = _quotient(x, spec, scale, zero_point, affine)
+    if not isinstance(element, TwosComplement):
+        return cast_to_element(quotient, element, cast, random_bits)
+    if np.isnan(quotient).any():
+        raise UserError(f"NaN in the input, but {element} has no NaN")
+    if affine in ("divide", "reciprocal"):
+        code = cast_to_code(quotient, element, cast, random_bits, zero_point)
+    else:
+        code = cast_to_code(quotient, element, cast, random_bits)
+    return np.ldexp(code - zero_point, element.step_exponent)
+
+
+def _quotient(
+    x: Array, spec: Spec, scale: Array, zero_point: NDArray[np.float64] | float, affine: str
+) -> NDArray[np.float64]:
+    dtype = x.dtype
+    if spec.scale is not None and spec.scale.is_power_of_two:
+        exact = x.astype(np.float64) / scale.astype(np.float64)
+        return exact if affine in ("divide", "reciprocal") else (exact + zero_point).astype(dtype).astype(np.float64)
+    if affine == "divide":
+        return (x / scale).astype(np.float64)
+    inverse = (dtype.type(1) / scale).astype(dtype)
+    if affine == "reciprocal":
+        return (x * inverse).astype(np.float64)
+    if affine == "reciprocal_add":
+        return ((x * inverse) + np.asarray(zero_point, dtype)).astype(np.float64)
+    return _fused(x.astype(np.float64) * inverse.astype(np.float64), np.asarray(zero_point, np.float64))
+
+
+def _fused(product: NDArray[np.float64], addend: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float32(product + addend) rounded once: the float64 sum is first rounded to odd, which a second rounding to
+    fewer than 52 bits cannot tell from the exact sum (Boldo and Melquiond 2008)."""
+    total = product + addend
+    virtual = total - product
+    error = (product - (total - virtual)) + (addend - virtual)
+    is_even = total.view(np.int64) & 1 == 0
+    toward = np.where(error > 0, np.inf, -np.inf)
+    odd = np.where((error != 0) & is_even, np.nextafter(total, toward), total)
+    return odd.astype(np.float32).astype(np.float64)
