@@ -1,0 +1,135 @@
+"""Operations in standard cells: gates for area and energy, logic levels for delay.
+
+Yosys maps products, sums of products and chains of additions to one carry-save tree and one parallel-prefix adder, so
+an addition inside a tree is a row of full adders, and only the last one propagates carries.
+"""
+
+from __future__ import annotations
+
+from math import log2
+
+from hwmodels.units.families import circuit, levels
+from hwmodels.units.lut import Terms, sum_terms
+from hwmodels.units.operations import Operation
+from hwmodels.units.unit import Unit
+
+
+def carry_save_levels(rows: int) -> int:
+    """Full-adder levels that reduce `rows` words to two, three words to two at a time (Wallace 1964)."""
+    depth = 0
+    while rows > 2:
+        rows = rows - rows // 3
+        depth += 1
+    return depth
+
+
+def _spread(live: int, stages: int, reach: int) -> int:
+    """2:1 multiplexers of a barrel shifter, counted on live bits."""
+    total, bits = 0, live
+    for stage in range(stages):
+        if 2**stage >= reach:
+            break
+        bits = min(reach, bits + 2**stage)
+        total += bits
+    return total
+
+
+def _adder(bits: int) -> Terms:
+    return {"prefix": bits, "prefix_log": bits * log2(max(bits, 2))}
+
+
+def gate_terms(op: Operation) -> Terms:
+    """Gate counts of one operation by fitted constant."""
+    bits = op.bits
+    match op.kind:
+        case "multiply":
+            terms: Terms = {"partial_product": bits * op.other, "full_adder": bits * max(op.other - 2, 0)}
+            if op.other > 1 and op.variant != "rows":
+                terms |= _adder(bits + op.other - 2)
+            return terms
+        case "add" | "fold":
+            return {"tree_adder": bits * (2 if op.kind == "fold" else 1)}
+        case "carry_propagate" | "offset":
+            return _adder(bits)
+        case "accumulate" | "accumulate_signed":
+            gates = {"gate": bits, "sign_row": bits * carry_save_levels(op.other + 1) if op.other else 0}
+            return gates | _adder(bits)
+        case "add_word":
+            return {"tree_adder": bits}
+        case "add_rows":
+            return {"sign_row": bits * carry_save_levels(op.other + 1)} | _adder(bits)
+        case "popcount_xnor":
+            return {"xnor": bits}
+        case "count_ones":
+            return {"count_ones": bits - bits.bit_length()}
+        case "compare":
+            return {"compare": bits}
+        case "mux" | "enable":
+            return {"mux": bits}
+        case "gate_lanes":
+            return {"gate": bits * op.other}
+        case "clear":
+            return {"gate": bits}
+        case "any" | "sticky" | "saturate":
+            return {"or": bits}
+        case "exponent_add":
+            return {"exponent": bits}
+        case "shift":
+            return {"shift" + op.variant: _spread(bits, op.other, op.reach)}
+        case "normalize":
+            return {"normalize": bits * levels(bits)}
+        case "count_zeros":
+            return {"count_zeros": bits}
+        case "increment" | "round_half_up" | "clamp":
+            return {op.kind: bits}
+        case "negate" | "negate_gate" | "add_subtract":
+            return {op.kind + op.variant: bits}
+        case "register":
+            return {"register": bits}
+        case "sign" | "kept":
+            return {}
+    raise AssertionError(f"no gate model for operation {op.kind}")
+
+
+def level_terms(op: Operation) -> Terms:
+    """Logic levels of one operation on the critical path by fitted constant."""
+    bits = op.bits
+    match op.kind:
+        case "multiply":
+            rows = {"save_level": carry_save_levels(op.other)}
+            return rows if op.variant == "rows" else rows | _carry(bits + op.other - 2)
+        case "add" | "add_word":
+            return {"tree_level": 1}
+        case "carry_propagate" | "offset" | "negate" | "negate_gate" | "add_subtract" | "exponent_add":
+            return _carry(bits)
+        case "accumulate" | "add_rows" | "accumulate_signed":
+            return {"save_level": 1 if op.other else 0} | _carry(bits)
+        case "increment" | "round_half_up":
+            return {"increment_level": log2(bits)}
+        case "popcount_xnor" | "count_ones":
+            return {"count_level": levels(bits)}
+        case "compare" | "clamp" | "any" | "sticky" | "saturate":
+            return {"reduce_level": log2(max(bits, 2))}
+        case "mux" | "gate_lanes" | "clear" | "enable" | "sign" | "kept":
+            return {"gate_level": 1}
+        case "shift":
+            return {"shift_level": op.other}
+        case "normalize" | "count_zeros":
+            return {"zeros_level": levels(bits), "zeros_bits": bits}
+        case "register" | "fold":
+            return {}
+    raise AssertionError(f"no delay model for operation {op.kind}")
+
+
+def _carry(bits: int) -> Terms:
+    return {"carry_log": log2(max(bits, 2)), "carry_bits": bits}
+
+
+def unit_gate_terms(unit: Unit) -> Terms:
+    """Gates of a whole unit by fitted constant."""
+    return sum_terms((count, gate_terms(op)) for count, op in circuit(unit).operations)
+
+
+def unit_level_terms(unit: Unit) -> Terms:
+    """Logic levels on the critical path of a unit by fitted constant."""
+    return sum_terms((1.0, level_terms(op)) for op in circuit(unit).path) | {"start": 1.0}
