@@ -19,10 +19,11 @@ import numpy as np
 import pulp
 
 from qsim.errors import UserError
+from searches import greedy
 from searches.core import core
 from searches.infeasible import explain
 from searches.problem import IntArray, Problem, SearchResult, Selection
-from searches.reduce import reduce
+from searches.reduce import Reduced, reduce
 
 SolverName = Literal["highs", "cbc"]
 OBJECTIVE_RANGE = 1e6
@@ -48,6 +49,8 @@ def solve(
     started = time.perf_counter()
     name = f"ilp/{solver}"
     reduced = reduce(problem)
+    if reduced is not None:
+        reduced = _to_core(reduced)
     found = None if reduced is None else minimise(reduced.problem, solver, time_limit_s)
     if reduced is None or found is None or found.status == "infeasible":
         seconds = time.perf_counter() - started
@@ -234,6 +237,16 @@ def _largest_per_group(terms: list[tuple[Any, int]]) -> list[int]:
         owner = variable.name.rsplit("_", 1 if variable.name[0] == "x" else 2)[0]
         largest[owner] = max(largest.get(owner, 0), coefficient)
     return list(largest.values()) or [0]
+
+
+def _to_core(reduced: Reduced) -> Reduced:
+    """Without the options that no selection as good as the greedy one can hold."""
+    known = greedy.solve(reduced.problem)
+    if not known.selections:
+        return reduced
+    smaller = core(reduced.problem, known.best.totals[reduced.problem.objectives[0]])
+    kept = (indices[chosen] for indices, chosen in zip(reduced.kept, smaller.kept, strict=True))
+    return Reduced(smaller.problem, tuple(kept))
 
 
 def _break_ties(problem: Problem, found: Found, solver: SolverName, time_limit_s: float | None) -> Found:

@@ -166,7 +166,7 @@ class Store:
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection; a transaction begun inside is committed, or rolled back on an exception."""
+        """This thread's connection; what was begun inside is committed, or rolled back on an exception."""
         try:
             database = self._connection()
             try:
@@ -194,9 +194,12 @@ class Store:
         database = sqlite3.connect(self.path, timeout=self.lock_timeout_s, isolation_level=None)
         try:
             database.execute(f"PRAGMA busy_timeout = {int(1000 * self.lock_timeout_s)}")
+            database.execute("BEGIN")  # one snapshot: another process may be creating the tables
             application = database.execute("PRAGMA application_id").fetchone()[0]
             version = database.execute("PRAGMA user_version").fetchone()[0]
-            if application == 0 and not database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            empty = not database.execute("SELECT 1 FROM sqlite_master").fetchone()
+            database.execute("COMMIT")
+            if application == 0 and empty:
                 self._create(database)
             elif application != APPLICATION_ID:
                 raise UserError(
@@ -213,7 +216,15 @@ class Store:
         return database
 
     def _create(self, database: sqlite3.Connection) -> None:
-        database.execute("PRAGMA journal_mode = WAL")
+        deadline = time.monotonic() + self.lock_timeout_s
+        while True:  # the switch to WAL needs the file for itself and does not wait by busy_timeout
+            try:
+                database.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
         database.execute("BEGIN IMMEDIATE")  # two processes may create it at the same moment
         for statement in SCHEMA.strip().split(";\n"):
             database.execute(statement)
@@ -253,8 +264,8 @@ def _json(value: Any, what: str, *, allow_nan: bool) -> str:
 
 
 def _is_dead(host: str, pid: int) -> bool:
-    """Whether a process of this machine is gone (of other machines nobody knows: their lease has to lapse)."""
-    if host != socket.gethostname():
+    """Whether a process of this machine is gone (of other machines nobody knows: the lease has to lapse)."""
+    if host != socket.gethostname() or os.name != "posix":
         return False
     try:
         os.kill(pid, 0)
