@@ -132,7 +132,7 @@ def comparison_cells(
 ) -> tuple[list[str], list[list[str]]]:
     """For each run: float32, its widest uniform baseline, and its cheapest plan within the tolerance."""
     header = ["run", "configuration", "search", "metric [95 %]", "change [95 %]"]
-    header += [objective.label for objective in objectives]
+    header += [objective.short_label for objective in objectives]
     rows = []
     for run in runs:
         chosen = pd.concat([widest_baseline(run.table), cheapest(run.table)])

@@ -36,6 +36,8 @@ class Quantity:
         shown = value / factor
         if self.unit == "" and self.name in METRICS:
             return f"{shown:.4g}"
+        if self.unit in ("", "B") and factor == 1 and shown == int(shown):
+            return f"{shown:.0f} {unit}".rstrip()  # three DSP blocks, not 3.00
         return f"{_three_digits(shown)} {unit}".rstrip()
 
     def difference_text(self, value: float) -> str:
@@ -67,6 +69,11 @@ class Quantity:
         return (
             (1.0, self.unit) if largest == 0 or len(candidates) == 5 else (candidates[-1][0], f"f{self.unit}")
         )
+
+    @property
+    def short_label(self) -> str:
+        """The label as a column header."""
+        return self.label.removesuffix(" per inference").removesuffix(" per second")
 
     def axis_label(self, unit: str) -> str:
         """Text of a plot axis whose numbers are in `unit`."""
@@ -134,5 +141,4 @@ def _three_digits(value: float) -> str:
         return f"{value:.0f}"
     if size >= 10:
         return f"{value:.1f}"
-    # Whole small counts (3 DSP blocks) stay whole.
-    return f"{value:.2f}" if value != int(value) else f"{value:.0f}"
+    return f"{value:.2f}"

@@ -47,7 +47,7 @@ def cells(
     objectives = list(objectives) if objectives is not None else objectives_of(table)
     change = "change (points)" if metric.unit == "%" else "change"
     header = ["configuration", "search", f"{metric.label} [95 %]", f"{change} [95 %]"]
-    header += [objective.label for objective in objectives]
+    header += [objective.short_label for objective in objectives]
     rows = []
     for record in table.to_dict("records"):
         rows.append(
@@ -73,7 +73,8 @@ def rich_table(
     header, rows = cells(table, objectives)
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for position, name in enumerate(header):
-        result.add_column(Text(name), justify="left" if position < 2 else "right")
+        # Headers may wrap, numbers with their intervals may not.
+        result.add_column(Text(name), justify="left" if position < 2 else "right", no_wrap=1 < position < 4)
     sections = table["search"].to_list()
     for position, row in enumerate(rows):
         last_of_section = position + 1 < len(rows) and sections[position] != sections[position + 1]

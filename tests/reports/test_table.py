@@ -22,7 +22,7 @@ def test_a_row_reads_as_measured(results: Results) -> None:
     )
     assert header == [
         *("configuration", "search", "Top-1 accuracy [95 %]", "change (points) [95 %]"),
-        *("LUTs", "Energy per inference"),
+        *("LUTs", "Energy"),
     ]
     assert rows == [
         ["uniform int4", "uniform", "91.0 % [88.5, 93.5]", "-7.6 [-8.9, -6.3]", "5.46 k", "211 nJ"]
