@@ -1,4 +1,4 @@
-"""Shapes by running: the graph is run on zeros, once per symbolic dimension, and the lengths are compared.
+"""Shapes by running: the graph is run on a constant, once per symbolic dimension, and the lengths are compared.
 
 A length that follows one symbol is named after it ("time", "2*time", "time/4"), one that follows a product of
 symbols after the product; anything else that varies is "f(time)".
@@ -62,12 +62,13 @@ def _first_that_runs(
     free = [s for s in symbols if s != batch and s not in given]
     for length in _SAMPLE_LENGTHS if free else (1,):
         chosen = {s: 1 if s == batch else given.get(s, length) for s in symbols}
-        try:
-            return chosen, _run(graph, chosen)
-        except GraphError as failure:
-            error = error or failure
+        for fill in (1, 0):
+            try:
+                return chosen, _run(graph, chosen, fill)
+            except GraphError as failure:
+                error = error or failure
     hint = f" (tried lengths {', '.join(map(str, _SAMPLE_LENGTHS))} of {', '.join(free)})" if free else ""
-    raise GraphError(f"graph '{graph.name}' does not run on zeros: {error}{hint}")
+    raise GraphError(f"graph '{graph.name}' does not run: {error}{hint}")
 
 
 def _probe(
@@ -77,15 +78,16 @@ def _probe(
     for length in (2 * base[symbol], base[symbol] + 1, base[symbol] + 32, max(base[symbol] // 2, 1)):
         if length == base[symbol]:
             continue
-        try:
-            return length, _run(graph, {**base, symbol: length})
-        except GraphError:
-            continue
+        for fill in (1, 0):
+            try:
+                return length, _run(graph, {**base, symbol: length}, fill)
+            except GraphError:
+                continue
     return None
 
 
-def _run(graph: Graph, lengths: Mapping[str, int]) -> dict[str, tuple[Concrete, str]]:
-    """Shape and element type of every tensor."""
+def _run(graph: Graph, lengths: Mapping[str, int], fill: int) -> dict[str, tuple[Concrete, str]]:
+    """Shape and element type of every tensor, by a run on inputs that hold `fill` everywhere."""
     import torch
 
     from qsim.emulator.execute import run_graph
@@ -95,7 +97,7 @@ def _run(graph: Graph, lengths: Mapping[str, int]) -> dict[str, tuple[Concrete, 
     for name in graph.inputs:
         tensor = graph.tensors[name]
         shape = [lengths[d] if isinstance(d, str) else d for d in tensor.shape]
-        inputs[name] = torch.zeros(shape, dtype=DTYPES[tensor.dtype])
+        inputs[name] = torch.full(shape, fill, dtype=DTYPES[tensor.dtype])
     seen: dict[str, tuple[Concrete, str]] = {}
 
     def note(name: str, value: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,17 @@ Shape = tuple[Dimension, ...]
 Attribute = int | float | str | tuple[Any, ...] | Array | None
 Kind = Literal["input", "parameter", "activation", "state"]
 
+# Where operators other than layers hold learned parameters; the gain of a written-out normalisation is a factor.
+_LEARNED = {
+    "BatchNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "RMSNormalization": (1,),
+    "PRelu": (1,),
+    "Gather": (0,),
+}
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -128,21 +139,18 @@ class Graph:
 
     @cached_property
     def parameter_count(self) -> int:
-        """Floating-point parameters that layers and normalisations hold; a tied tensor counts once."""
-        return sum(array.size for name, array in self.parameters.items() if self._is_learned(name))
+        """Learned parameters: of layers, embeddings and normalisations; a tied tensor counts once."""
+        held = {name for layer in self.layers for name in (layer.weights, layer.bias)}
+        for node in self.nodes:
+            held.update(node.inputs[place] for place in _LEARNED.get(node.op, ()) if node.input(place))
+            if node.op == "Mul":
+                held.update(name for name in node.inputs if self._is_vector(name))
+        return sum(array.size for name, array in self.parameters.items() if name in held and array.dtype.kind != "i")
 
-    def _is_learned(self, name: str) -> bool:
-        if not self.tensors[name].is_float or self.parameters[name].ndim == 0:
-            return False
-        layer_parameters = {p for layer in self.layers for p in (layer.weights, layer.bias)}
-        learned_ops = {
-            "BatchNormalization",
-            "LayerNormalization",
-            "InstanceNormalization",
-            "GroupNormalization",
-        }
-        learned_ops |= {"RMSNormalization", "PRelu", "Gather", "LSTM", "GRU", "RNN"}
-        return name in layer_parameters or any(reader.op in learned_ops for reader in self.consumers[name])
+    def _is_vector(self, name: str | None) -> bool:
+        """A parameter with one axis longer than 1."""
+        array = self.parameters.get(name or "")
+        return array is not None and array.size == max(array.shape, default=1) > 1
 
     def summary(self) -> str:
         """A plain table of the layers: name, kind, weights, output shape, MACs and parameters."""

@@ -99,7 +99,7 @@ def arg_extreme(node: Node, x: torch.Tensor) -> torch.Tensor:
 def top_k(node: Node, x: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Ties keep the lower index, hence a stable sort instead of torch.topk."""
     axis = node.get("axis", -1)
-    values, index = torch.sort(x, axis, descending=bool(node.get("largest", 1)), stable=True)
+    values, index = torch.sort(x, stable=True, dim=axis, descending=bool(node.get("largest", 1)))
     return values.narrow(axis, 0, int(k)), index.narrow(axis, 0, int(k))
 
 
