@@ -79,8 +79,8 @@ def check_hawq_v3(
     names = {"latency_1e8": "latency_ms"}
     for solution in published["solutions"]:
         cost = names.get(solution["constraint"], solution["constraint"])
-        problem = hawq_v3.problem_from_table(layers, published["residual_pairs"], cost, solution["ratio"])
-        result = hawq_v3.solve(problem)
+        problem = hawq_v3.problem_from_table(layers, published["residual_pairs"])
+        result = hawq_v3.solve(problem, cost, solution["ratio"])
         options = problem.layer_options(result.best)
         bits = [int(options[layer["name"]].label.removeprefix("int")) for layer in layers]
         golden = solution["published_bits"] or solution["optimum_bits"]
