@@ -1,0 +1,51 @@
+"""Compiled kernels behind `qsim.quantize`: one pass over memory, the same bits as the general path.
+
+`quantize` answers None for what the kernels do not cover, and the caller takes the general path: wrapping overflow,
+affine rules other than divide, zero points by the rule minmax, and some formats too wide for a table. Nothing here imports numba before a first large array comes by.
+
+    bits        bitcasts, and the decorator that compiles        modes     what a kernel is told, as tuples of scalars
+    grid        one value onto an integer or minifloat grid      facts     from Spec to those tuples
+    codebook    one value by table look-up                       segments  loops with given scales
+    stochastic  random bits by flat index                        blocks    loops that find the scales of blocks
+    threads     how many, and who does what                      cast      the calls that put these together
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsim.casting.fast.threads import get_threads, set_threads
+from qsim.spec import Spec
+
+__all__ = ["get_threads", "quantize", "set_threads"]
+
+SMALL = 1 << 14  # elements below which starting numba (half a second, once) is not worth it
+
+
+def quantize(
+    x: NDArray[Any],
+    spec: Spec,
+    *,
+    axis: int = -1,
+    scale: Any = None,
+    zero_point: Any = None,
+    affine: str = "divide",
+    random_bits: Any = None,
+    seed: int | None = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any] | None:
+    """`qsim.quantize` of a checked call, or None where no kernel gives exactly its bits."""
+    if not isinstance(x, np.ndarray) or x.ndim == 0 or x.size == 0 or not x.dtype.isnative:
+        return None
+    if x.size < SMALL and "numba" not in sys.modules:
+        return None
+    if spec.granularity is not None and affine != "divide":
+        return None
+    compiled = import_module("qsim.casting.fast.cast").quantize
+    result: NDArray[Any] | None = compiled(x, spec, axis, scale, zero_point, random_bits, seed, out)
+    return result
