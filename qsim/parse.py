@@ -4,7 +4,8 @@
     scale   := element [ "/" scale-rule ] [ "@" granularity ":" scale ]
     cast    := "/" rounding | "/" overflow | "/" rounding "/" overflow
 
-A recursive-descent parser over the text; an error names the character it stands at and what was expected there.
+A recursive-descent parser over the text; an error names the character it stands at and what was expected
+there.
 """
 
 from __future__ import annotations
@@ -140,8 +141,8 @@ class _Reader:
 def parse(text: str) -> Spec:
     """The Spec of an expression such as "int8@channel:float32" or a named system such as "mxfp4".
 
-    Raises SpecError naming the character and what was expected there. parse(str(spec)) == spec for every spec (a
-    `table_<name>` comes back without its values: see Spec.bind).
+    Raises SpecError naming the character and what was expected there. parse(str(spec)) == spec for every spec
+    (a `table_<name>` comes back without its values: see Spec.bind).
     """
     if not isinstance(text, str):
         raise SpecError(f"a spec is a string such as 'int8@tensor:float32', not {text!r}")

@@ -1,7 +1,8 @@
-"""A tensor's number system: an element, cast in one way, on a granularity, with a scale that may itself be scaled.
+"""A tensor's number system: an element, cast in one way, on a granularity, with a scale that may itself be
+scaled.
 
-The classes here hold facts only; `str` gives the one canonical expression of a spec, `qsim.parse` reads it back.
-What an element is stands in `qsim.formats`, how values get into it in `qsim.casting`.
+The classes here hold facts only; `str` gives the one canonical expression of a spec, `qsim.parse` reads it
+back. What an element is stands in `qsim.formats`, how values get into it in `qsim.casting`.
 """
 
 from __future__ import annotations
@@ -102,9 +103,10 @@ class Cast:
 class Granularity:
     """Which elements share one scale.
 
-    tensor: all. channel: those of one index of the channel axis. token: those along the feature axis, one scale for
-    each index of all other axes. block: `block[0]` consecutive ones along the reduction axis (the last block may be
-    ragged), or tiles of block[0] x block[1], the second along that axis, the first along its neighbour.
+    tensor: all. channel: those of one index of the channel axis. token: those along the feature axis, one
+    scale for each index of all other axes. block: `block[0]` consecutive ones along the reduction axis (the
+    last block may be ragged), or tiles of block[0] x block[1], the second along that axis, the first along
+    its neighbour.
     """
 
     kind: Literal["tensor", "channel", "token", "block"]
@@ -126,8 +128,9 @@ class Granularity:
         return (axis - 1 if axis == ndim - 1 or axis > 1 else axis + 1, axis)
 
     def scale_shape(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
-        """Shape of the scale array: () for tensor, (C,) for channel; else `shape` with each grouped axis replaced
-        by its number of groups (1 for token)."""
+        """Shape of the scale array: () for tensor, (C,) for channel; else `shape` with each grouped axis
+        replaced by its number of groups (1 for token).
+        """
         dims = list(shape)
         if self.kind == "tensor" or not dims:
             return ()
@@ -190,8 +193,8 @@ def _fill_rules(element: Element, scale: Scale) -> Scale:
 class Spec:
     """One number system. Immutable, hashable, `qsim.parse(str(spec)) == spec`.
 
-    element: what one value is stored as (qsim.formats). cast: how a value gets there. granularity and scale: which
-    elements share a scale and how it is stored; both None for an element used as it is.
+    element: what one value is stored as (qsim.formats). cast: how a value gets there. granularity and scale:
+    which elements share a scale and how it is stored; both None for an element used as it is.
     """
 
     element: Element
@@ -258,7 +261,9 @@ class Spec:
         return total / elements
 
     def bind(self, tables: Mapping[str, Sequence[float]]) -> Spec:
-        """The spec with the values of its `table_<name>` element filled in from `tables[name]` (as a plan does)."""
+        """The spec with the values of its `table_<name>` element filled in from `tables[name]` (as a plan
+        does).
+        """
         if not isinstance(self.element, Table) or self.element.name not in {
             f"table_{name}" for name in tables
         }:

@@ -5,8 +5,8 @@
     reciprocal_fma  round(fma(x, 1/s, z))         torch.quantize_per_tensor
     reciprocal_add  round((x * (1/s)) + z)        torch.quantize_per_channel
 
-Every operation outside round() rounds to the dtype of x (nearest even), as the kernels do; division by a scale that is
-a power of two by its format is exact. Dequantization is (code - z) * s, rounded once.
+Every operation outside round() rounds to the dtype of x (nearest even), as the kernels do; division by a
+scale that is a power of two by its format is exact. Dequantization is (code - z) * s, rounded once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Array = NDArray[np.floating[Any]]
 
 
 def check_affine(affine: str, spec: Spec, dtype: np.dtype[Any]) -> None:
+    """Raise UserError for an unknown rule, or one that does not fit the element or dtype."""
     if affine not in AFFINE:
         raise UserError(f"unknown affine rule '{affine}': one of {', '.join(AFFINE)}")
     adds_before_rounding = affine in ("reciprocal_fma", "reciprocal_add")
@@ -37,9 +38,10 @@ def check_affine(affine: str, spec: Spec, dtype: np.dtype[Any]) -> None:
 
 
 def scaled_values(
-    x: Array, spec: Spec, scale: Array, zero_point: NDArray[np.float64] | float, affine: str, random_bits: Any
+    x: Array, spec: Spec, scale: Array, zero_point: Array | float, affine: str, random_bits: Any
 ) -> NDArray[np.float64]:
-    """The element values (for two's complement: codes less zero point, in steps) that stand for `x` under `scale`.
+    """The element values (for two's complement: codes less zero point, in steps) that stand for `x` under
+    `scale`.
 
     `scale` and `zero_point` broadcast against `x`. Multiplied by the scale these are the quantized values.
     """
@@ -58,12 +60,16 @@ def scaled_values(
 
 
 def _quotient(
-    x: Array, spec: Spec, scale: Array, zero_point: NDArray[np.float64] | float, affine: str
+    x: Array, spec: Spec, scale: Array, zero_point: Array | float, affine: str
 ) -> NDArray[np.float64]:
     dtype = x.dtype
     if spec.scale is not None and spec.scale.is_power_of_two:
         exact = x.astype(np.float64) / scale.astype(np.float64)
-        return exact if affine in ("divide", "reciprocal") else (exact + zero_point).astype(dtype).astype(np.float64)
+        return (
+            exact
+            if affine in ("divide", "reciprocal")
+            else (exact + zero_point).astype(dtype).astype(np.float64)
+        )
     if affine == "divide":
         return (x / scale).astype(np.float64)
     inverse = (dtype.type(1) / scale).astype(dtype)
@@ -74,9 +80,10 @@ def _quotient(
     return _fused(x.astype(np.float64) * inverse.astype(np.float64), np.asarray(zero_point, np.float64))
 
 
-def _fused(product: NDArray[np.float64], addend: NDArray[np.float64]) -> NDArray[np.float64]:
-    """float32(product + addend) rounded once: the float64 sum is first rounded to odd, which a second rounding to
-    fewer than 52 bits cannot tell from the exact sum (Boldo and Melquiond 2008)."""
+def _fused(product: NDArray[np.float64], addend: Array) -> NDArray[np.float64]:
+    """float32(product + addend) rounded once: the float64 sum is first rounded to odd, which a second
+    rounding to fewer than 52 bits cannot tell from the exact sum (Boldo and Melquiond 2008).
+    """
     total = product + addend
     virtual = total - product
     error = (product - (total - virtual)) + (addend - virtual)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qsim.casting.affine import scaled_values
 from qsim.casting.elements import cast_to_element
 from qsim.casting.groups import spread
-from qsim.casting.quantize import as_float_array, check_call, draw_bits, scale_of, to_dtype
+from qsim.casting.quantize import FLOAT64, as_float_array, check_call, draw_bits, scale_of, to_dtype
 from qsim.casting.scales import effective_scale
 from qsim.errors import UserError
 from qsim.formats import Element, Float, Posit, TableElement, TwosComplement
@@ -23,10 +23,11 @@ from qsim.spec import Spec
 class Quantized:
     """A tensor as codes.
 
-    codes: integers of spec.element.code_dtype in `shape`: two's complement integers for int and fixed elements (the
-        raw code n of ap_fixed), else bit patterns. scale: effective scale in its group shape, or None. zero_point:
-        integers in the same shape, or None. levels: the scale level by level, innermost first (scale is their
-        product). dtype: of the decoded values.
+    codes: integers of spec.element.code_dtype in `shape`: two's complement integers for int and fixed
+        elements (the raw code n of ap_fixed), else bit patterns.
+    scale: effective scale in its group shape, or None. zero_point: integers in the same shape, or None.
+    levels: the scale level by level, innermost first (scale is their product).
+    dtype: of the decoded values.
     """
 
     codes: Any
@@ -50,7 +51,8 @@ def encode(
     random_bits: Any = None,
     seed: int | None = None,
 ) -> Quantized:
-    """The codes of `x` in the number system `spec`, with scale and zero point: decode(encode(x)) == quantize(x).
+    """The codes of `x` in the number system `spec`, with scale and zero point: decode(encode(x)) ==
+    quantize(x).
 
     Arguments, specials and errors are those of `quantize`. A torch tensor gives torch tensors on its device.
     """
@@ -64,7 +66,7 @@ def encode(
     check_call(x, spec, axis, scale, zero_point, affine)
     bits, dtype = draw_bits(x.shape, spec, random_bits, seed), str(x.dtype)
     if spec.granularity is None:
-        codes = codes_of(cast_to_element(x.astype(np.float64), spec.element, spec.cast, bits), spec.element)
+        codes = codes_of(cast_to_element(to_dtype(x, FLOAT64), spec.element, spec.cast, bits), spec.element)
         return Quantized(codes, None, None, spec, x.shape, axis, (), dtype)
     levels, offset = scale_of(x, spec, axis, scale, zero_point)
     total = effective_scale(levels, spec, axis)
@@ -76,8 +78,9 @@ def encode(
 
 
 def decode(q: Quantized) -> Any:
-    """The values of `q` in its shape and dtype: (code - zero point) * scale, rounded once; codes that hold no number
-    are NaN."""
+    """The values of `q` in its shape and dtype: (code - zero point) * scale, rounded once; codes that hold no
+    number are NaN.
+    """
     if type(q.codes).__module__.partition(".")[0] == "torch":
         from qsim.casting.torch_tensors import decode_tensor
 
@@ -92,7 +95,9 @@ def decode(q: Quantized) -> Any:
 
 
 def codes_of(values: NDArray[np.float64], element: Element, zero_point: Any = 0.0) -> NDArray[Any]:
-    """The code of each of `values`, which must be numbers of `element` (two's complement: less the zero point)."""
+    """The code of each of `values`, which must be numbers of `element` (two's complement: less the zero
+    point).
+    """
     if isinstance(element, TwosComplement):
         steps = np.ldexp(values, -element.step_exponent) + zero_point
         return np.asarray(steps).astype(element.code_dtype)
@@ -112,14 +117,18 @@ def _float_codes(values: NDArray[np.float64], element: Float) -> NDArray[Any]:
     exponent = np.frexp(finite)[1] - 1
     is_normal = (exponent >= element.smallest_exponent) & (finite > 0)
     field = np.where(is_normal, exponent - element.smallest_exponent + element.has_zero, 0)
-    significand = np.ldexp(finite, element.mantissa - np.where(is_normal, exponent, element.smallest_exponent))
+    significand = np.ldexp(
+        finite, element.mantissa - np.where(is_normal, exponent, element.smallest_exponent)
+    )
     fraction = significand - np.where(is_normal, 2.0**element.mantissa, 0.0)
     codes = (field.astype(np.uint64) << np.uint64(element.mantissa)) + fraction.astype(np.uint64)
     if element.has_infinity:
         codes = np.where(np.isinf(magnitude), np.uint64(element.infinity_code), codes)
     if element.signed:
         sign = np.uint64(1 << element.exponent + element.mantissa)
-        codes = np.where(np.signbit(values) & (element.has_negative_zero | (magnitude > 0)), codes | sign, codes)
+        codes = np.where(
+            np.signbit(values) & (element.has_negative_zero | (magnitude > 0)), codes | sign, codes
+        )
     if element.nan_code is not None:
         codes = np.where(np.isnan(values), np.uint64(element.nan_code), codes)
     elif np.isnan(values).any():

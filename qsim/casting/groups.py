@@ -1,4 +1,4 @@
-"""Elements that share a scale: reducing a tensor to its groups, and giving every element its group's scale."""
+"""Groups of elements that share a scale: reducing a tensor to its groups, spreading values over them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ Array = NDArray[np.floating[Any]]
 
 
 def check_axis(ndim: int, axis: int) -> None:
+    """Raise UserError where a tensor of `ndim` axes has no `axis`."""
     if ndim and not -ndim <= axis < ndim:
         raise UserError(f"axis {axis} does not exist in a tensor of {ndim} axes")
 
 
-def reduce_groups(x: Array, granularity: Granularity, axis: int, reduce: Callable[..., Any], initial: float) -> Array:
+def reduce_groups(
+    x: Array, granularity: Granularity, axis: int, reduce: Callable[..., Any], initial: float
+) -> Array:
     """`reduce` (np.max or np.min) of every group, in the shape granularity.scale_shape(x.shape, axis).
 
     `initial` pads ragged blocks and is the value of an empty group.
@@ -54,7 +57,11 @@ def spread(scale: Array, granularity: Granularity, shape: tuple[int, ...], axis:
         return scale.reshape([-1 if a == axis % len(shape) else 1 for a in range(len(shape))])
     for block_axis, size in zip(granularity.axes(len(shape), axis), granularity.block, strict=True):
         length = shape[block_axis]
-        scale = np.repeat(scale, size, axis=block_axis) if size < length or scale.shape[block_axis] != 1 else scale
+        scale = (
+            np.repeat(scale, size, axis=block_axis)
+            if size < length or scale.shape[block_axis] != 1
+            else scale
+        )
         scale = scale[(slice(None),) * block_axis + (slice(0, length),)]
     return scale
 
@@ -75,8 +82,9 @@ def fit(given: Any, granularity: Granularity, shape: tuple[int, ...], axis: int,
 
 
 def nested_axis(granularity: Granularity, ndim: int, axis: int) -> int:
-    """The axis that a scale of scales goes by: blocks and tokens as the tensor does, `channel` the neighbour of the
-    reduction axis (the output axis of a matrix)."""
+    """The axis that a scale of scales goes by: blocks and tokens as the tensor does, `channel` the neighbour
+    of the reduction axis (the output axis of a matrix).
+    """
     if granularity.kind != "channel" or ndim < 2:
         return axis % max(ndim, 1)
     axis %= ndim

@@ -1,14 +1,14 @@
 """pack and unpack: codes as a dense bit string, for every width from 1 to 32 bits and above.
 
-Layout of codes: element i (C order) of b-bit codes takes the bits i*b to i*b + b - 1 of the stream, its lowest bit
-first; bit j of the stream is bit j mod 8 (0 the lowest) of byte j // 8. So 4-bit codes put the first of a pair in the
-low nibble (as ONNX does), 8, 16 and 32-bit codes are plain little-endian integers, and the last byte is filled with
-zeros.
+Layout of codes: element i (C order) of b-bit codes takes the bits i*b to i*b + b - 1 of the stream, its
+lowest bit first; bit j of the stream is bit j mod 8 (0 the lowest) of byte j // 8. So 4-bit codes put the
+first of a pair in the low nibble (as ONNX does), 8, 16 and 32-bit codes are plain little-endian integers, and
+the last byte is filled with zeros.
 
-Layout of pack(): the bytes "QSIM", a uint32 (little-endian) n, a JSON text of n bytes that holds spec, shape, axis,
-dtype and the shapes of the scales, then codes, zero points and the levels of the scale (innermost first), each dense
-and starting on a byte. A scale level is stored in its own format, or as plain floats where it was given and that
-format cannot hold it.
+Layout of pack(): the bytes "QSIM", a uint32 (little-endian) n, a JSON text of n bytes that holds spec, shape,
+axis, dtype and the shapes of the scales, then codes, zero points and the levels of the scale (innermost
+first), each dense and starting on a byte. A scale level is stored in its own format, or as plain floats where
+it was given and that format cannot hold it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ MAGIC = b"QSIM"
 
 
 def pack_codes(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """The dense bytes of integer codes of `bits` bits (signed ones as two's complement), ceil(n * bits / 8) of them."""
+    """The dense bytes of integer codes of `bits` bits (signed ones as two's complement), ceil(n * bits / 8)
+    of them.
+    """
     flat = np.ascontiguousarray(codes).reshape(-1).astype(np.int64, copy=False)
     if bits in (8, 16, 32, 64):
         return flat.astype(f"<i{bits // 8}").view(np.uint8)
@@ -71,7 +73,9 @@ def pack(q: Quantized) -> bytes:
     if isinstance(element, Table):
         header["table"] = list(element.entries)
     text = json.dumps(header).encode()
-    return b"".join([MAGIC, len(text).to_bytes(4, "little"), text, *(section.tobytes() for section in sections)])
+    return b"".join(
+        [MAGIC, len(text).to_bytes(4, "little"), text, *(section.tobytes() for section in sections)]
+    )
 
 
 def _level_formats(q: Quantized) -> list[Element]:
@@ -126,6 +130,3 @@ class _Sections:
         section, self.data = self.data[:size], self.data[size:]
         signed = element.codes_are_signed and element.signed
         return unpack_codes(section, element.bits, count, signed).reshape(shape)
-
-
-

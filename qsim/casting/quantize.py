@@ -18,6 +18,8 @@ from qsim.errors import UserError
 from qsim.parse import parse
 from qsim.spec import Spec
 
+FLOAT64 = np.dtype(np.float64)
+
 
 def quantize(
     x: Any,
@@ -33,22 +35,23 @@ def quantize(
 ) -> Any:
     """The values that `x` becomes in the number system `spec`, dequantized, in the shape and dtype of `x`.
 
-    x: NumPy float32 or float64 array of any layout (float16 becomes float32, integers and lists float64), or a torch
-        tensor on any device, which comes back on that device with a straight-through gradient.
+    x: NumPy float32 or float64 array of any layout (float16 becomes float32, integers and lists float64), or
+        a torch tensor on any device, which comes back on that device with a straight-through gradient.
     axis: the reduction axis for blocks, the channel axis for `channel`, the feature axis for `token`.
-    scale: effective scale, a scalar or an array in the group shape (Granularity.scale_shape), used as it is given.
+    scale: effective scale, a scalar or an array in the group shape (Granularity.scale_shape), used as given.
         None: computed from `x` by the scale rule. A tuple gives the levels of a nested scale, innermost first.
-    zero_point: integer offset(s) in the group shape, for elements with +zp. None: by the rule minmax, or 0 where a
-        scale is given.
+    zero_point: integer offset(s) in the group shape, for elements with +zp. None: by the rule minmax, or 0
+        where a scale is given.
     affine: how an integer is computed from x, scale and zero point (qsim.casting.affine).
-    random_bits: integers below 2^k in the shape of x, for stochastic<k>; or `seed`, from which they are hashed
-        (qsim.casting.random_bits).
+    random_bits: integers below 2^k in the shape of x, for stochastic<k>; or `seed`, from which they are
+        hashed (qsim.casting.random_bits).
     out: an array of the shape and dtype of `x` to write the result into; it is also returned.
 
-    Specials. float64 input rounds once. Infinity goes where the overflow mode says. NaN stays NaN in formats with NaN
-    and is a UserError in others; it and infinity do not count for a computed scale. -0 stays -0 where the format has
-    it and is 0 elsewhere. An all-zero group gives zeros; an empty array gives an empty array; a ragged last block is
-    a block of fewer elements. A product of element and scale beyond the dtype of `x` is rounded to that dtype.
+    Specials. float64 input rounds once. Infinity goes where the overflow mode says. NaN stays NaN in formats
+    with NaN and is a UserError in others; it and infinity do not count for a computed scale. -0 stays -0
+    where the format has it and is 0 elsewhere. An all-zero group gives zeros; an empty array gives an empty
+    array; a ragged last block is a block of fewer elements. A product of element and scale beyond the dtype
+    of `x` is rounded to that dtype.
     Raises UserError for shapes that do not fit, unusable scales and NaN as said.
     """
     spec = parse(spec) if isinstance(spec, str) else spec
@@ -90,7 +93,7 @@ def quantize_generally(
     """`quantize` of a NumPy array without the compiled kernels: the same bits for every spec."""
     bits = draw_bits(x.shape, spec, random_bits, seed)
     if spec.granularity is None:
-        return to_dtype(cast_to_element(x.astype(np.float64), spec.element, spec.cast, bits), x.dtype)
+        return to_dtype(cast_to_element(to_dtype(x, FLOAT64), spec.element, spec.cast, bits), x.dtype)
     levels, offset = scale_of(x, spec, axis, scale, zero_point)
     step = spread(effective_scale(levels, spec, axis), spec.granularity, x.shape, axis)
     shift = 0.0 if offset is None else spread(offset.astype(np.float64), spec.granularity, x.shape, axis)
@@ -118,7 +121,9 @@ def check_call(
     check_axis(x.ndim, axis)
     check_affine(affine, spec, x.dtype)
     if spec.granularity is None and (scale is not None or zero_point is not None):
-        raise UserError(f"spec {spec} has no scale, but one was given: say for example {spec.element}@tensor:float32")
+        raise UserError(
+            f"spec {spec} has no scale, but one was given: say for example {spec.element}@tensor:float32"
+        )
     if zero_point is not None and not spec.has_zero_point and np.any(np.asarray(zero_point) != 0):
         raise UserError(f"spec {spec} has no zero point, but one was given: say {spec.element}+zp")
     if out is not None and (getattr(out, "shape", None) != x.shape or out.dtype != x.dtype):
@@ -182,7 +187,8 @@ def _check_zero_point(offset: NDArray[np.int64], given: Any, spec: Spec) -> None
         raise UserError(f"a zero point of {spec.element} is an integer from {low:.0f} to {high:.0f}")
 
 
-def to_dtype(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+def to_dtype(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """`values` as `dtype`, silently where NaN or an overflow is converted."""
     with np.errstate(all="ignore"):
         return values.astype(dtype, copy=False)
 

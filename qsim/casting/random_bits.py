@@ -2,11 +2,12 @@
 
 Element i of an array (C order of its logical shape, whatever its memory layout) gets the top k bits of
 
-    h = i mod 2^32 ^ key0;  h ^= h >> 16;  h *= 0x7feb352d;  h ^= h >> 15;  h += key1;  h *= 0x846ca68b;  h ^= h >> 16
+    h = i mod 2^32 ^ key0;  h ^= h >> 16;  h *= 0x7feb352d;  h ^= h >> 15;  h += key1;  h *= 0x846ca68b;  h ^=
+    h >> 16
 
-in unsigned 32-bit arithmetic (the mixing steps and constants are Chris Wellons' lowbias32, keyed twice), where key0
-and key1 are the low and the high half of splitmix64(seed + (i // 2^32)) (Steele, Lea and Flood 2014). So backend,
-layout and thread count cannot matter, and any part of an array can be computed alone.
+in unsigned 32-bit arithmetic (the mixing steps and constants are Chris Wellons' lowbias32, keyed twice),
+where key0 and key1 are the low and the high half of splitmix64(seed + (i // 2^32)) (Steele, Lea and Flood
+2014). So backend, layout and thread count cannot matter, and any part of an array can be computed alone.
 """
 
 from __future__ import annotations

@@ -20,8 +20,9 @@ def rounds_away(
 ) -> NDArray[np.bool_]:
     """Whether each value moves to its neighbour away from zero; otherwise it moves to the one toward zero.
 
-    fraction: discarded part of the magnitude in units of the gap between the two neighbours, 0 <= fraction < 1, exact
-    (0: the value is a number of the format). is_odd: whether the neighbour toward zero has an odd code.
+    fraction: discarded part of the magnitude in units of the gap between the two neighbours, 0 <= fraction <
+    1, exact (0: the value is a number of the format). is_odd: whether the neighbour toward zero has an odd
+    code.
     random_bits: integers below 2^rounding.random_bits, for the stochastic kinds.
     """
     half, inexact = fraction == 0.5, fraction > 0

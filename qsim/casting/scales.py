@@ -10,11 +10,12 @@ With A the largest finite magnitude of the group, L the largest value of the ele
     amax_half  A / (2^(N-1) - 1/2)                    int<N>, uint<N>: the ends of the range round onto it
     minmax     (max - min) / (2^N - 1) with the zero point at round(lowest code - min / scale), 0 in the range
 
-Exponents are taken from the floating-point representation, never from a logarithm. The result is cast to the scale's
-element: nearest even, saturating. An all-zero group: the power-of-two rules take A = 2^-126 (microxcaling); otherwise
-the scale is 1, or, in formats of 8 bits and fewer, the smallest value above zero, which also stands for any scale
-that rounds to zero. Infinities and NaN do not count. The scale of a scale follows the same rules, with A the largest
-magnitude under it and L the product of both levels, so that NVFP4's global scale is amax / (6 * 448).
+Exponents are taken from the floating-point representation, never from a logarithm. The result is cast to the
+scale's element: nearest even, saturating. An all-zero group: the power-of-two rules take A = 2^-126
+(microxcaling); otherwise the scale is 1, or, in formats of 8 bits and fewer, the smallest value above zero,
+which also stands for any scale that rounds to zero. Infinities and NaN do not count. The scale of a scale
+follows the same rules, with A the largest magnitude under it and L the product of both levels, so that
+NVFP4's global scale is amax / (6 * 448).
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def compute_scale(x: Array, spec: Spec, axis: int = -1) -> tuple[Array, NDArray[
     return effective_scale(levels, spec, axis), zero_point
 
 
-def compute_levels(x: Array, spec: Spec, axis: int = -1) -> tuple[tuple[Array, ...], NDArray[np.int64] | None]:
+def compute_levels(
+    x: Array, spec: Spec, axis: int = -1
+) -> tuple[tuple[Array, ...], NDArray[np.int64] | None]:
     """The scale of each level, the innermost first, each in its own group shape, and the zero point."""
     if spec.granularity is None or spec.scale is None:
         raise UserError(f"spec {spec} has no scale to compute")
@@ -77,10 +80,12 @@ def _divisor(element: Element, rule: str) -> float:
     return element.largest
 
 
-def _levels(peaks: Array, divisor: float, element: Element, scale: Scale, axis: int, dtype: np.dtype[Any]) -> list[Array]:
+def _levels(
+    peaks: Array, divisor: float, element: Element, scale: Scale, axis: int, dtype: np.dtype[Any]
+) -> list[Array]:
     if scale.rule in POWER_OF_TWO_RULES:
-        ideal = power_of_two_scale(peaks, element, scale.rule)
-        return [_to_scale_format(ideal, scale.element).astype(dtype)]
+        power = power_of_two_scale(peaks, element, scale.rule)
+        return [_to_scale_format(power, scale.element).astype(dtype)]
     ideal = peaks / divisor
     if scale.scale is None or scale.granularity is None:
         return [_to_scale_format(ideal, scale.element).astype(dtype)]
@@ -103,7 +108,9 @@ def _to_scale_format(ideal: Array, element: Element) -> NDArray[np.float64]:
 
 def power_of_two_scale(peaks: Array, element: Element, rule: str) -> NDArray[np.float64]:
     """2^k by one of the rules floor, ceil, even and rceil, for the largest magnitude of each group."""
-    mantissa, exponent = np.frexp(np.where(peaks > 0, peaks, 2.0**_ZERO_AMAX_EXPONENT))  # peak = mantissa * 2^exponent
+    mantissa, exponent = np.frexp(
+        np.where(peaks > 0, peaks, 2.0**_ZERO_AMAX_EXPONENT)
+    )  # peak = mantissa * 2^exponent
     largest_mantissa, largest_exponent = np.frexp(element.largest)
     power = exponent - largest_exponent
     match rule:
@@ -119,7 +126,9 @@ def power_of_two_scale(peaks: Array, element: Element, rule: str) -> NDArray[np.
 def _minmax(
     finite: NDArray[np.float64], spec: Spec, axis: int, dtype: np.dtype[Any]
 ) -> tuple[tuple[Array, ...], NDArray[np.int64]]:
-    assert spec.granularity is not None and spec.scale is not None and isinstance(spec.element, TwosComplement)
+    assert (
+        spec.granularity is not None and spec.scale is not None and isinstance(spec.element, TwosComplement)
+    )
     low = reduce_groups(finite, spec.granularity, axis, np.min, 0.0)
     high = reduce_groups(finite, spec.granularity, axis, np.max, 0.0)
     first, last = spec.element.lowest_code, spec.element.largest_code

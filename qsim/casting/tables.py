@@ -17,8 +17,9 @@ Array = NDArray[np.float64]
 
 
 def cast_to_table(x: Array, element: TableElement, cast: Cast, random_bits: NDArray[Any] | None) -> Array:
-    """The values of `element` that `x` becomes. Beyond either end: the end, 0 for saturate_zero, NaN (NaR) for
-    infinity with `ieee`; saturate_symmetric limits to the smaller of the two magnitudes."""
+    """The values of `element` that `x` becomes. Beyond either end: the end, 0 for saturate_zero, NaN (NaR)
+    for infinity with `ieee`; saturate_symmetric limits to the smaller of the two magnitudes.
+    """
     grid = element.grid
     inside = np.clip(np.where(np.isnan(x), 0.0, x), grid.values[0], grid.values[-1])
     upper = np.searchsorted(grid.values, inside, side="left")
@@ -38,7 +39,9 @@ def cast_to_table(x: Array, element: TableElement, cast: Cast, random_bits: NDAr
 
 
 def _ordered_fraction(x: Array, grid: Grid, gap: NDArray[Any], is_negative: NDArray[np.bool_]) -> Array:
-    """1/4, 1/2 or 3/4: before, at or beyond the bound of its gap, seen from zero. All that nearest kinds ask for."""
+    """1/4, 1/2 or 3/4: before, at or beyond the bound of its gap, seen from zero. All that nearest kinds ask
+    for.
+    """
     if len(grid.bounds) == 0:
         return np.zeros_like(x)
     bound, error = grid.bounds[gap], grid.bound_error[gap]
@@ -51,8 +54,8 @@ def _ordered_fraction(x: Array, grid: Grid, gap: NDArray[Any], is_negative: NDAr
 def _exact_fraction(x: Array, toward: Array, away: Array, rounding: Rounding) -> Array:
     """A fraction that every stochastic kind treats like the exact (x - toward) / (away - toward).
 
-    They compare the fraction with multiples of 2^-(k+1) only: it is cut to those, plus half of one where inexact.
-    Near a multiple float64 may err, so those few are decided in rational arithmetic.
+    They compare the fraction with multiples of 2^-(k+1) only: it is cut to those, plus half of one where
+    inexact. Near a multiple float64 may err, so those few are decided in rational arithmetic.
     """
     resolution = float(2 << rounding.random_bits)
     gap = np.where(away == toward, 1.0, away - toward)

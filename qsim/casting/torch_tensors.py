@@ -1,7 +1,8 @@
 """torch tensors through the same casts: same bits, same device, straight-through gradient.
 
-A CPU tensor shares its memory with NumPy and goes through the same code. A tensor on another device is cast on the
-host and sent back, with the same bits. This is the only module here that imports torch, when a tensor arrives.
+A CPU tensor shares its memory with NumPy and goes through the same code. A tensor on another device is cast
+on the host and sent back, with the same bits. This is the only module here that imports torch, when a tensor
+arrives.
 """
 
 from __future__ import annotations
@@ -32,14 +33,18 @@ def to_numpy(value: Any) -> Any:
 
 
 def from_numpy(array: NDArray[Any], like: torch.Tensor) -> torch.Tensor:
+    """An array as a tensor on the device of `like`."""
     tensor = torch.from_numpy(np.ascontiguousarray(array)).reshape(array.shape)
     return tensor.to(like.device)
 
 
-def quantize_tensor(x: torch.Tensor, spec: Spec, out: torch.Tensor | None = None, **options: Any) -> torch.Tensor:
+def quantize_tensor(
+    x: torch.Tensor, spec: Spec, out: torch.Tensor | None = None, **options: Any
+) -> torch.Tensor:
     """`quantize` of a tensor: dtype, device and shape of `x`; its gradient is that of the identity.
 
-    bfloat16 and float16 tensors are cast as float32; the result is rounded to their dtype where that cannot hold it.
+    bfloat16 and float16 tensors are cast as float32; the result is rounded to their dtype where that cannot
+    hold it.
     """
     if not x.is_floating_point():
         raise UserError(f"quantize takes floating-point tensors, not {x.dtype}")
@@ -53,7 +58,9 @@ def quantize_tensor(x: torch.Tensor, spec: Spec, out: torch.Tensor | None = None
 def _write(x: torch.Tensor, spec: Spec, out: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
     if out.shape != x.shape or out.dtype != x.dtype:
         raise UserError(f"out must be a tensor of shape {tuple(x.shape)} and dtype {x.dtype}")
-    shares_memory = x.dtype in (torch.float32, torch.float64) and out.device.type == "cpu" and not out.requires_grad
+    shares_memory = (
+        x.dtype in (torch.float32, torch.float64) and out.device.type == "cpu" and not out.requires_grad
+    )
     if shares_memory:
         quantize(to_numpy(x), spec, out=out.numpy(), **{k: to_numpy(v) for k, v in options.items()})
         return out
@@ -75,7 +82,7 @@ class _StraightThrough(torch.autograd.Function):
 def encode_tensor(x: torch.Tensor, spec: Spec, **options: Any) -> Quantized:
     """`encode` of a tensor; codes, scale and zero point are tensors on its device."""
     q = encode(to_numpy(x), spec, **{name: to_numpy(value) for name, value in options.items()})
-    tensors = {
+    tensors: dict[str, Any] = {
         name: None if getattr(q, name) is None else from_numpy(np.asarray(getattr(q, name)), x)
         for name in ("codes", "scale", "zero_point")
     }

@@ -7,18 +7,18 @@ from qsim.formats.fixed import Fixed, Integer, TwosComplement
 from qsim.formats.floating import BFLOAT16, E8M0, FLOAT16, FLOAT32, FLOAT64, TF32, Float, p3109
 from qsim.formats.logarithmic import AdditivePowerOfTwo, Log2, PowerFunction, PowerOfTwo
 from qsim.formats.posit import Posit
-from qsim.formats.table import Binary, Bipolar, Grid, NormalFloat4, Table, TableElement, Ternary
+from qsim.formats.table import BINARY, Bipolar, Grid, NormalFloat4, Table, TableElement, Ternary
 from qsim.formats.values import values
 
 __all__ = [
     "BFLOAT16",
+    "BINARY",
     "E8M0",
     "FLOAT16",
     "FLOAT32",
     "FLOAT64",
     "TF32",
     "AdditivePowerOfTwo",
-    "Binary",
     "Bipolar",
     "Element",
     "Fixed",

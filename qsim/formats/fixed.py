@@ -53,7 +53,10 @@ class TwosComplement(Element):
         return np.dtype(f"{'int' if self.signed else 'uint'}{size}")
 
     def decode(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        return np.ldexp(np.asarray(codes).astype(np.float64), self.step_exponent)
+        n = np.asarray(codes).astype(np.int64) & ((1 << self.bits) - 1)
+        if self.signed:  # a bit pattern and the integer it stands for are both accepted
+            n = (n ^ (1 << self.bits - 1)) - (1 << self.bits - 1)
+        return np.ldexp(n.astype(np.float64), self.step_exponent)
 
     def _check_width(self, width: int) -> None:
         if not 1 <= width <= MAX_WIDTH:
@@ -82,7 +85,9 @@ class Integer(TwosComplement):
 
 @dataclass(frozen=True)
 class Fixed(TwosComplement):
-    """The values of ap_[u]fixed<width, integer>: n * 2^-(width - integer). `integer` may be negative or > width."""
+    """The values of ap_[u]fixed<width, integer>: n * 2^-(width - integer). `integer` may be negative or >
+    width.
+    """
 
     width: int
     integer: int

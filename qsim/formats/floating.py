@@ -1,7 +1,7 @@
 """Floating point of any exponent and mantissa width, with every convention for its special codes.
 
-Sources: IEEE 754-2019; OCP 8-bit Floating Point (OFP8) 1.0 and OCP Microscaling 1.0; ml_dtypes 0.6; IEEE P3109
-interim report (value sets as gfloat 0.5.2 implements them).
+Sources: IEEE 754-2019; OCP 8-bit Floating Point (OFP8) 1.0 and OCP Microscaling 1.0; ml_dtypes 0.6; IEEE
+P3109 interim report (value sets as gfloat 0.5.2 implements them).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Float(Element):
         nan             only all ones is NaN; no infinity (e4m3fn)
         none            every code is a number (e2m1fn)
         fnuz            one zero, NaN at the code of -0, no infinity
-        p3109_extended  one zero, NaN at the code of -0 (unsigned: all ones), infinity at the top code (below NaN)
-        p3109_finite    the same without infinity
-        e8m0            powers of two only, no zero, no sign, all ones is NaN (ml_dtypes float8_e8m0fnu)
+        p3109_extended  one zero, NaN at the code of -0 (unsigned: all ones), infinity at the top code (below
+        NaN) p3109_finite    the same without infinity e8m0            powers of two only, no zero, no sign,
+        all ones is NaN (ml_dtypes float8_e8m0fnu)
     subnormals: exponent 0 means 2^(1 - bias) * m / 2^mantissa; without them all its codes are zero.
     """
 

@@ -16,7 +16,9 @@ from qsim.formats.table import MAX_TABLE_BITS, TableElement
 
 @dataclass(frozen=True)
 class PowerOfTwo(TableElement):
-    """pot<K>: 0 and +-2^-s, s of K bits. Code: zero flag, sign, s from the top; a set zero flag is the value 0."""
+    """pot<K>: 0 and +-2^-s, s of K bits. Code: zero flag, sign, s from the top; a set zero flag is the value
+    0.
+    """
 
     shift_bits: int
     signed = True
@@ -42,7 +44,8 @@ class PowerOfTwo(TableElement):
 class AdditivePowerOfTwo(TableElement):
     """apot<K>x<T>: every sum of T pot<K> values (Li et al. 2020, "Additive Powers-of-Two Quantization").
 
-    Code: the T pot codes one after the other, the first on top; of several codes of one value the smallest is written.
+    Code: the T pot codes one after the other, the first on top; of several codes of one value the smallest is
+    written.
     """
 
     shift_bits: int
@@ -95,8 +98,9 @@ class Log2(TableElement):
 class PowerFunction(TableElement):
     """power<N>_<a>: code q (two's complement, the lowest unused) is sign(q) * |q|^(1/a).
 
-    A value rounds where |x|^a rounds to an integer, as PowerQuant and NUPES (Yvinec et al. 2023) do: the bound between
-    q and q + 1 is (q + 1/2)^(1/a). Values and bounds are the float64 nearest to the exact power.
+    A value rounds where |x|^a rounds to an integer, as PowerQuant and NUPES (Yvinec et al. 2023) do: the
+    bound between q and q + 1 is (q + 1/2)^(1/a). Values and bounds are the float64 nearest to the exact
+    power.
     """
 
     bits: int

@@ -14,8 +14,8 @@ from qsim.formats.table import MAX_TABLE_BITS, TableElement
 class Posit(TableElement):
     """posit<N>.<ES>: sign, regime, up to ES exponent bits, fraction; negative codes are the two's complement.
 
-    A value rounds to nearest on the bit string: the bound between two codes is the posit<N+1>.<ES> between them. No
-    nonzero value becomes 0 and none overflows; infinity and NaN are NaR (code 2^(N-1)).
+    A value rounds to nearest on the bit string: the bound between two codes is the posit<N+1>.<ES> between
+    them. No nonzero value becomes 0 and none overflows; infinity and NaN are NaR (code 2^(N-1)).
     """
 
     bits: int
@@ -51,8 +51,8 @@ class Posit(TableElement):
         return 1
 
     def nearest_bounds(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        # Codes 2c + 1 of the posit one bit wider lie between codes c and c + 1; between 0 and the smallest posit the
-        # bound is 0, so that nothing but zero becomes zero.
+        # Codes 2c + 1 of the posit one bit wider lie between codes c and c + 1; between 0 and the smallest
+        # posit the bound is 0, so that nothing but zero becomes zero.
         between = positive_posits(self.bits + 1, self.exponent_bits)[2:-1:2]
         positive = np.array([0.0, *between])
         return np.concatenate([-positive[::-1], positive]), np.zeros(2 * len(positive), dtype=np.int8)

@@ -19,9 +19,9 @@ MAX_TABLE_BITS = 16
 class Grid:
     """The values of a table format in ascending order, as the casts need them. Read only, cached per format.
 
-    values float64 [n]; codes int64 [n], the code written for each; is_even bool [n], which of two neighbours a tie to
-    even goes to; bounds float64 [n - 1], where the nearest of two neighbours changes; bound_error int8 [n - 1], the
-    sign of (exact bound - bounds), nonzero where float64 cannot hold the bound.
+    values float64 [n]; codes int64 [n], the code written for each; is_even bool [n], which of two neighbours
+    a tie to even goes to; bounds float64 [n - 1], where the nearest of two neighbours changes; bound_error
+    int8 [n - 1], the sign of (exact bound - bounds), nonzero where float64 cannot hold the bound.
     """
 
     values: NDArray[np.float64]
@@ -120,9 +120,7 @@ class Bipolar(TableElement):
         return (codes - (1 << self.bits - 1)) % 2 == 0
 
 
-def Binary() -> Bipolar:
-    """{-1, +1}; code 0 is -1."""
-    return Bipolar(1)
+BINARY = Bipolar(1)  # {-1, +1}; code 0 is -1
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 from searches import front, hawq_v3, ilp
 from searches.build import LayerPair, problem_from_layers
 from searches.problem import Option, Problem
+from tests.golden.harness import Comparison, GoldenFile
 
 
 def problem_of(instance: Mapping[str, Any]) -> Problem:
@@ -96,3 +97,18 @@ def check(path: Path) -> Iterator[tuple[str, bool, str]]:
     elif path.suffix == ".json" and path.parent.name == "hawq_v3":
         with path.with_name(f"{path.stem}_layers.csv").open(newline="") as file:
             yield from check_hawq_v3(json.loads(path.read_text()), list(csv.DictReader(file)))
+
+
+def check_file(file: GoldenFile) -> Iterator[Comparison]:
+    """`check` in the form that the harness counts."""
+    for what, agrees, note in check(file.path):
+        yield Comparison(what, 1, differing=not agrees, note=note)
+
+
+FORMS = {
+    "search/mckp/*.json": check_file,
+    "search/pareto/*.json": check_file,
+    "search/hawq_v3/*.json": check_file,
+}
+# The tables of HAWQ-V3 come with its .json; README.md of the golden folder calls haq/ context.
+CONTEXT = ("search/hawq_v3/*.csv", "search/haq/*")
