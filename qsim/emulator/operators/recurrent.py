@@ -75,6 +75,8 @@ def _run_direction(
         alive = (t < lengths)[:, None]
         state = tuple(torch.where(alive, fresh, old) for fresh, old in zip(new, state, strict=True))
         outputs[t] = torch.where(alive, new[0], torch.zeros_like(new[0]))
+    if lengths is not None:  # onnxruntime: an empty sequence ends in the zero state
+        state = tuple(torch.where((lengths > 0)[:, None], s, torch.zeros_like(s)) for s in state)
     return torch.stack(outputs) if time else x.new_zeros((0, *state[0].shape)), state
 
 
@@ -132,7 +134,8 @@ def lstm(
         return F.linear(inputs, w[d], total)
 
     def steps(d: int) -> Step:
-        gate, cell, out = (_clipped(node, f) for f in functions[d])
+        gate, cell = (_clipped(node, f) for f in functions[d][:2])
+        out = functions[d][2]  # onnxruntime clips what enters the gates, not the cell state
         p_i, p_o, p_f = peephole[d].chunk(3) if peephole is not None else (0.0, 0.0, 0.0)
 
         def step(projected: torch.Tensor, state: State) -> State:
