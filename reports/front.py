@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from qsim.errors import UserError
+from reports.labels import label_points
 from reports.quantities import Quantity
 from reports.results import (
     float_value,
@@ -66,11 +67,14 @@ def front_figure(tables: Mapping[str, pd.DataFrame], objectives: Sequence[Quanti
         row[0].set_ylabel(_metric_label(everything), parse_math=False)
     handles, labels = _legend_entries(panels.flat)
     legend = figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(len(labels), 4) or 1, frameon=False
+        handles, labels, loc="outside upper center", ncols=min(len(labels), 5) or 1, frameon=False
     )
     # Labels are the user's own text, in which a dollar sign is a dollar sign.
     for text in legend.get_texts():
         text.set_parse_math(False)
+    figure.draw_without_rendering()  # settles where things are
+    for panel, objective in zip(panels.flat, objectives, strict=False):
+        _name_baselines(panel, everything, objective)
     return figure
 
 
@@ -104,10 +108,8 @@ def _draw_panel(panel: Axes, tables: Mapping[str, pd.DataFrame], objective: Quan
     for position, (label, points) in enumerate(_curves(shown)):
         colour, marker = COLOURS[position % len(COLOURS)], MARKERS[position % len(MARKERS)]
         _draw_curve(panel, points, objective, (factor, metric_factor), (label, colour, marker))
-    if shown:  # runs that share model, data and hardware have the same baselines: drawn once
-        baselines = pd.concat([table[is_baseline(table)] for table in shown.values()])
-        baselines = baselines.drop_duplicates(["label", "report_value", name])
-        _draw_baselines(panel, baselines, name, (factor, metric_factor))
+    for table in shown.values():
+        _draw_baselines(panel, table[is_baseline(table)], name, (factor, metric_factor))
     references = {value for value in map(float_value, tables.values()) if math.isfinite(value)}
     for value in references:
         panel.axhline(value / metric_factor, color=FLOAT_COLOUR, linestyle="--", linewidth=1, label="float32")
@@ -164,12 +166,32 @@ def _draw_baselines(panel: Axes, rows: pd.DataFrame, name: str, factors: tuple[f
         x, y, yerr=errors, label="uniform", color=BASELINE_COLOUR, marker="s", markersize=5.5,
         markerfacecolor="white", linestyle="none", elinewidth=0.8, capsize=2, zorder=4,
     )  # fmt: skip
-    for left, up, text in zip(x, y, rows["label"], strict=True):
-        panel.annotate(
-            str(text).removeprefix("uniform").strip(),
-            (left, up), xytext=(5, -12), textcoords="offset points", fontsize=8.5, color=BASELINE_COLOUR,
-            parse_math=False,
-        )  # fmt: skip
+
+
+def _name_baselines(panel: Axes, table: pd.DataFrame, objective: Quantity) -> None:
+    name = objective.name
+    if name not in table.columns:
+        return
+    rows = table[is_baseline(table)].dropna(subset=[name, "report_value"])
+    # Runs that share model, data and hardware have the same baselines: named once.
+    rows = rows[np.isfinite(rows[name])].drop_duplicates(["label", "report_value", name])
+    if rows.empty:
+        return
+    factors = objective.scale(table[name])[0], metric_of(table).scale([1.0])[0]
+    x, y, _ = _coordinates(rows, name, factors)
+    lines = [np.asarray(line.get_xydata(), float) for line in panel.get_lines()[:-1]]  # the last is float32's
+    obstacles = np.concatenate([*map(_along, lines), np.empty((0, 2))])
+    texts = [label.removeprefix("uniform").strip() for label in rows["label"]]
+    label_points(panel, np.stack([x, y], axis=1), texts, obstacles, BASELINE_COLOUR)
+
+
+def _along(line: np.ndarray) -> np.ndarray:
+    """Points [M, 2] on a line [N, 2], its corners and nine between two of them."""
+    steps = np.linspace(0, max(len(line) - 1, 0), 10 * max(len(line) - 1, 0) + 1)
+    corners = np.arange(len(line))
+    return (
+        np.stack([np.interp(steps, corners, line[:, axis]) for axis in (0, 1)], axis=1) if len(line) else line
+    )
 
 
 def _coordinates(
