@@ -1,8 +1,8 @@
 """Which layers decide together, and what each of them may choose.
 
-Two layers decide together when they touch the same tensor: a producer and its consumers see one format of it, and tied
-weights are stored once. `share="residual"` also joins the layers whose inputs must have one format on integer hardware
-(the operands of residual adds and concatenations).
+Two layers decide together when they touch the same tensor: a producer and its consumers see one format of it,
+and tied weights are stored once. `share="residual"` also joins the layers whose inputs must have one format
+on integer hardware (the operands of residual adds and concatenations).
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def make_choice(label: str, entry: Mapping[str, str | None] | str) -> Choice:
     unknown = set(entry) - {"weights", "activations"}
     if unknown:
         raise UserError(f"formats.menu.{label} has '{min(unknown)}'; an entry has weights and activations")
-    specs = {key: None if entry.get(key) is None else parse(str(entry[key])) for key in ("weights", "activations")}
+    specs = {
+        key: None if entry.get(key) is None else parse(str(entry[key])) for key in ("weights", "activations")
+    }
     return Choice(label, specs["weights"], specs["activations"])
 
 
@@ -75,9 +77,13 @@ def make_rules(entries: Sequence[Mapping[str, str]], menu: Sequence[Choice]) -> 
     rules = []
     for entry in entries:
         if set(entry) != {"layers", "spec"}:
-            raise UserError(f"formats.rules: {dict(entry)} must be {{layers: <pattern>, spec: <menu entry or expression>}}")
+            raise UserError(
+                f"formats.rules: {dict(entry)} must be {{layers: <pattern>, spec: <menu entry or expression>}}"
+            )
         spec = entry["spec"]
-        rules.append(Rule(entry["layers"], labels[spec] if spec in labels else make_choice(str(spec), str(spec))))
+        rules.append(
+            Rule(entry["layers"], labels[spec] if spec in labels else make_choice(str(spec), str(spec)))
+        )
     return tuple(rules)
 
 
@@ -86,7 +92,8 @@ def make_candidates(
 ) -> tuple[Candidates, ...]:
     """Groups of layers with their choices, in network order.
 
-    Raises UserError when the network has no layer to quantize, a rule matches no layer, or rules contradict within a group.
+    Raises UserError when the network has no layer to quantize, a rule matches no layer, or rules contradict
+    within a group.
     """
     layers = _quantizable_layers(graph)
     _check_rules(layers, rules)
@@ -95,7 +102,10 @@ def make_candidates(
         forced = {rule.choice for rule in rules for layer in members if fnmatchcase(layer.name, rule.layers)}
         if len(forced) > 1:
             names = ", ".join(layer.name for layer in members)
-            raise UserError(f"formats.rules give {' and '.join(sorted(c.label for c in forced))} to layers that share a tensor: {names}")
+            raise UserError(
+                f"formats.rules give {' and '.join(sorted(c.label for c in forced))} "
+                f"to layers that share a tensor: {names}"
+            )
         choices = tuple(forced) or tuple(menu)
         name = members[0].name if len(members) == 1 else f"{members[0].name}+{len(members) - 1}"
         groups.append(Candidates(name, members, choices))
@@ -106,7 +116,9 @@ def _quantizable_layers(graph: Graph) -> tuple[Layer, ...]:
     allowed = set(quantizable(graph))
     layers = tuple(layer for layer in graph.layers if layer.input in allowed or layer.weights in allowed)
     if not layers:
-        raise UserError(f"model '{graph.name}' has no layer that multiplies and accumulates, so there is nothing to quantize")
+        raise UserError(
+            f"model '{graph.name}' has no layer that multiplies and accumulates, so there is nothing to quantize"
+        )
     return layers
 
 
@@ -135,4 +147,6 @@ def _check_rules(layers: Sequence[Layer], rules: Sequence[Rule]) -> None:
     for rule in rules:
         if not any(fnmatchcase(name, rule.layers) for name in names):
             close = get_close_matches(rule.layers, names, 3, 0.3) or names[:5]
-            raise UserError(f"formats.rules: pattern '{rule.layers}' matches no layer; there are {', '.join(close)}")
+            raise UserError(
+                f"formats.rules: pattern '{rule.layers}' matches no layer; there are {', '.join(close)}"
+            )

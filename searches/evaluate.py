@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.emulator import emulate
+import qsim
 from qsim.errors import UserError
 from qsim.metrics import METRICS, Samples
 
@@ -38,14 +38,17 @@ class Halves:
     @classmethod
     def split(cls, samples: int, seed: int) -> Halves:
         if samples < 2:
-            raise UserError(f"the evaluation data have {samples} sample; a search needs at least 2 (one half chooses, the other reports)")
+            raise UserError(
+                f"the evaluation data have {samples} sample; a search needs at least 2 "
+                "(one half chooses, the other reports)"
+            )
         order = np.random.default_rng(seed).permutation(samples)
         return cls(np.sort(order[: samples // 2]), np.sort(order[samples // 2 :]))
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """scores: [samples, k] of the metric; agreement: [samples] share of answers equal to float32's, None for a regression."""
+    """scores: [samples, k] of the metric; agreement: [samples] share of answers equal to float32's, or None."""
 
     scores: Array
     agreement: Array | None
@@ -66,10 +69,15 @@ class Evaluator:
 
     @classmethod
     def create(
-        cls, graph: Graph, dataset: Dataset, metric: Metric, store: Store | None = None, arithmetic: str = "exact"
+        cls,
+        graph: Graph,
+        dataset: Dataset,
+        metric: Metric,
+        store: Store | None = None,
+        arithmetic: str = "exact",
     ) -> Evaluator:
         """Runs the float32 network once on all evaluation samples."""
-        reference = emulate(graph, None, dict(dataset.evaluation)).output
+        reference = qsim.emulate(graph, None, dict(dataset.evaluation)).output
         samples = Samples(reference, reference, first_input(dataset.evaluation), dataset.labels)
         return cls(graph, dataset, metric, reference, metric.score(samples), store, arithmetic)
 
@@ -98,7 +106,9 @@ class Evaluator:
 
     def _run(self, plan: BitPlan) -> dict[str, Any]:
         start = time.perf_counter()
-        output = emulate(self.graph, plan, dict(self.dataset.evaluation), arithmetic=self.arithmetic).output  # type: ignore[arg-type]
+        output = qsim.emulate(
+            self.graph, plan, dict(self.dataset.evaluation), arithmetic=self.arithmetic
+        ).output
         seconds = time.perf_counter() - start
         samples = Samples(output, self.reference, first_input(self.dataset.evaluation), self.dataset.labels)
         agreement = METRICS["agreement"].score(samples)[:, 0] if self.is_classifier else None
@@ -110,6 +120,7 @@ class Evaluator:
 
 
 def first_input(inputs: Mapping[str, Array]) -> Array:
+    """What a metric that compares with the input looks at."""
     return next(iter(inputs.values()))
 
 
@@ -120,7 +131,11 @@ def _encode(array: Array) -> dict[str, Any]:
 
 def _decode(stored: Mapping[str, Any]) -> Measurement:
     def array(entry: Mapping[str, Any] | None) -> Array | None:
-        return None if entry is None else np.frombuffer(base64.b64decode(entry["float64"]), "<f8").reshape(entry["shape"])
+        return (
+            None
+            if entry is None
+            else np.frombuffer(base64.b64decode(entry["float64"]), "<f8").reshape(entry["shape"])
+        )
 
     scores = array(stored["scores"])
     assert scores is not None

@@ -1,6 +1,8 @@
-"""How much each layer minds each format: one group quantized at a time, everything else in float32, measured by emulation.
+"""How much each layer minds each format: one group quantized at a time, everything else in float32, measured
+by emulation.
 
-The additive model sums these over the groups. It ranks candidates; what a report says is measured on the whole plan.
+The additive model sums these over the groups. It ranks candidates; what a report says is measured on the
+whole plan.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.emulator import emulate
+import qsim
 from qsim.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,10 +34,12 @@ def measure_sensitivities(
     measure: str,
     track: Callable[[Iterable[tuple[int, int]]], Iterable[tuple[int, int]]] = lambda pairs: pairs,
 ) -> list[Array]:
-    """One array a group, one value a choice: `measure` on the evaluation samples `samples` (from the choosing half).
+    """One array a group, one value a choice: `measure` on the evaluation samples `samples` (from the choosing
+    half).
 
-    measure: "kl" is the mean Kullback-Leibler divergence (nats) of softmax(float32) from softmax(quantized), over the last
-    axis; "noise" the ratio of noise to signal power of the output. `track` wraps the loop (a progress bar).
+    measure: "kl" is the mean Kullback-Leibler divergence (nats) of softmax(float32) from softmax(quantized),
+    over the last axis; "noise" the ratio of noise to signal power of the output. `track` wraps the loop (a
+    progress bar).
     """
     if measure not in MEASURES:
         raise UserError(f"sensitivity.measure '{measure}' is unknown; there are {', '.join(MEASURES)}")
@@ -47,8 +51,10 @@ def measure_sensitivities(
         plan = make_plan([(groups[g], groups[g].choices[c])])
 
         def run(plan: BitPlan = plan) -> dict[str, float]:
-            output = emulate(evaluator.graph, plan, inputs, arithmetic=evaluator.arithmetic).output  # type: ignore[arg-type]
-            return {"value": divergence(reference, output) if measure == "kl" else noise_ratio(reference, output)}
+            output = qsim.emulate(evaluator.graph, plan, inputs, arithmetic=evaluator.arithmetic).output
+            return {
+                "value": divergence(reference, output) if measure == "kl" else noise_ratio(reference, output)
+            }
 
         key = {
             "kind": "sensitivity",

@@ -1,0 +1,122 @@
+"""Multiply-accumulate layers in the units of their number systems: exact sums, rounded once.
+
+Where the activation has one scale and the weight one an output channel, a layer is computed on unscaled
+elements: integers, or minifloats, all multiples of a known quantum. If the largest possible sum is at most
+2^24 quanta then float32 holds every partial sum exactly, in any order; up to 2^53 float64 does. The finished
+sum, bias included where it is stored in the accumulator's units, is rounded to float32 and multiplied by the
+float32 product of the scales: QLinearConv's arithmetic (ONNX) without its output cast, which the next
+tensor's spec does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from qsim.arithmetic.mac import Mac
+from qsim.emulator.operators import apply
+from qsim.emulator.tensors import Operand, TensorCaster
+from qsim.errors import PlanError
+from qsim.plan import Arithmetic, BitPlan
+
+if TYPE_CHECKING:
+    from qsim.graph import Graph, Layer, Node
+
+Values = Sequence[torch.Tensor | None]
+OUTPUT_CHANNEL_AXIS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1, "MatMul": -1}
+
+
+class LayerRunner:
+    """Runs one node: MAC layers by the plan's arithmetic, everything else in float32."""
+
+    def __init__(
+        self, graph: Graph, plan: BitPlan | None, arithmetic: Arithmetic, caster: TensorCaster
+    ) -> None:
+        self._graph = graph
+        self._layers = {layer.node: layer for layer in graph.layers}
+        self._plan = plan
+        self._exact = plan is not None and arithmetic == "exact"
+        self._caster = caster
+        self._arithmetic: dict[str, str] = {}
+
+    def __call__(self, node: Node, values: Values) -> tuple[torch.Tensor, ...]:
+        layer = self._layers.get(node.name)
+        if layer is None:
+            return apply(node, values)
+        if (
+            self._plan is not None
+            and layer.name in self._plan.layers
+            and self._plan.layers[layer.name].mac != Mac()
+        ):
+            raise PlanError(f"layer '{layer.name}': accumulators other than exact are not emulated yet")
+        if self._exact and node.op in OUTPUT_CHANNEL_AXIS and _is_plain(node):
+            return (self._multiply_accumulate(layer, node, values),)
+        return self._in_float32(layer, node, values)
+
+    def arithmetic_of(self, layer: str) -> str:
+        """How the sums of a layer were formed (LayerTrace.arithmetic)."""
+        return self._arithmetic.get(layer, "float32")
+
+    def _in_float32(self, layer: Layer, node: Node, values: Values) -> tuple[torch.Tensor, ...]:
+        self._arithmetic[layer.name] = "float32"
+        return apply(node, values)
+
+    def _multiply_accumulate(self, layer: Layer, node: Node, values: Values) -> torch.Tensor:
+        a, b = values[0], values[1]
+        assert a is not None and b is not None
+        if not all(self._caster.is_cast(name) for name in node.inputs[:2]):
+            return self._in_float32(layer, node, values)[0]
+        x, w = self._caster.operand(node.inputs[0], a), self._caster.operand(node.inputs[1], b)
+        if x is None or w is None:
+            self._arithmetic[layer.name] = "float64"
+            return apply(node, [None if value is None else value.double() for value in values])[0].float()
+        return self._in_units(layer, node, x, w, values[2] if len(values) > 2 else None)
+
+    def _in_units(
+        self, layer: Layer, node: Node, x: Operand, w: Operand, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        axis = OUTPUT_CHANNEL_AXIS[node.op]
+        scale = _product(x.scale, w.scale)
+        codes = None if bias is None else self._caster.bias_codes(str(node.inputs[2]), scale)
+        # A weight's bound is its largest L1 norm already; an activation as second operand is bounded K times.
+        terms = 1 if node.inputs[1] in self._graph.parameters else layer.reduction_length
+        quanta = x.bound * w.bound * terms / (x.quantum * w.quantum)
+        quanta += 0.0 if codes is None else float(codes.abs().max()) / (x.quantum * w.quantum)
+        dtype = torch.float32 if quanta <= 2.0**24 else torch.float64
+        self._arithmetic[layer.name] = _describe(quanta)
+        total = apply(node, (x.units.to(dtype), w.units.to(dtype)))[0]
+        if codes is not None:
+            total += _along(codes.to(total), axis, total.ndim)
+        result = total.float()
+        if scale is not None:
+            result *= _along(scale, axis, result.ndim)
+        if bias is not None and codes is None:
+            result += _along(bias, axis, result.ndim)
+        return result
+
+
+def _describe(quanta: float) -> str:
+    if quanta <= 2.0**24:
+        return "exact (float32)"
+    return "exact (float64)" if quanta <= 2.0**53 else "float64"
+
+
+def _product(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a * b
+
+
+def _along(vector: torch.Tensor, axis: int, ndim: int) -> torch.Tensor:
+    """A scalar as it is, a vector along `axis` of an array of `ndim` axes."""
+    return (
+        vector
+        if vector.numel() == 1
+        else vector.reshape([-1 if i == axis % ndim else 1 for i in range(ndim)])
+    )
+
+
+def _is_plain(node: Node) -> bool:
+    return float(node.get("alpha", 1.0)) == 1.0 and float(node.get("beta", 1.0)) == 1.0

@@ -1,0 +1,139 @@
+"""From "this tensor takes this spec" to a plan: scales from calibration, integer codes of weights and biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsim.casting import encode
+from qsim.errors import PlanError, UserError
+from qsim.formats import Integer
+from qsim.parse import parse
+from qsim.plan import Arithmetic, BitPlan, TensorPlan
+from qsim.ptq.calibrate import Calibration, activation_scale, weight_scale
+from qsim.ptq.observe import Range, observe
+from qsim.spec import Spec
+from qsim.views import from_matrix, matrix_axis, to_matrix
+
+if TYPE_CHECKING:
+    from qsim.graph import Graph, Layer
+
+Array = NDArray[Any]
+BIAS_SPEC = "int32@channel:float32"
+
+
+@dataclass(frozen=True, eq=False)
+class PlanBuilder:
+    """Builds plans for one network from one calibration; tensors that several plans share are computed once."""
+
+    graph: Graph
+    ranges: Mapping[str, Range]
+    calibration: Calibration = Calibration()
+    seed: int = 0
+    arithmetic: Arithmetic = "exact"
+    _memo: dict[tuple[str, Spec], TensorPlan] = field(default_factory=dict)
+
+    @classmethod
+    def calibrate(
+        cls,
+        graph: Graph,
+        inputs: Mapping[str, Array],
+        calibration: Calibration = Calibration(),  # noqa: B008  (frozen)
+        *,
+        seed: int = 0,
+        arithmetic: Arithmetic = "exact",
+    ) -> PlanBuilder:
+        """Observe the activations that MAC layers read on `inputs` (calibration data only)."""
+        names = {name for layer in graph.layers for name in (layer.input, layer.weights)} - set(
+            graph.parameters
+        )
+        ranges = observe(graph, inputs, sorted(names), seed=seed)
+        return cls(graph, ranges, calibration, seed, arithmetic)
+
+    def build(self, specs: Mapping[str, Spec], provenance: Mapping[str, Any] | None = None) -> BitPlan:
+        """A plan that gives each tensor its spec; biases of integer layers become int32 in the accumulator's
+        units.
+
+        Raises PlanError naming the tensor for one that is no operand of a MAC layer.
+        """
+        tensors: dict[str, TensorPlan] = {}
+        readers = _readers(self.graph)
+        for name, spec in specs.items():
+            if name not in readers:
+                raise PlanError(
+                    f"tensor '{name}' is read by no layer that multiplies; there are {', '.join(list(readers)[:8])}"
+                )
+            tensors[name] = self._tensor(name, spec, readers[name])
+        for layer in self.graph.layers:
+            bias = self._bias(layer, tensors)
+            if bias is not None and layer.bias is not None:
+                tensors[layer.bias] = bias
+        return BitPlan(
+            tensors=tensors,
+            model_name=self.graph.name,
+            model_hash=self.graph.hash,
+            arithmetic=self.arithmetic,
+            seed=self.seed,
+            provenance=provenance or {},
+        )
+
+    def _tensor(self, name: str, spec: Spec, layer: Layer) -> TensorPlan:
+        if (name, spec) not in self._memo:
+            try:
+                if name in self.graph.parameters:
+                    self._memo[name, spec] = quantize_weight(
+                        self.graph.parameters[name], spec, layer.weight_axis or 0, self.calibration
+                    )
+                else:
+                    scale, zero_point = activation_scale(self.ranges[name], spec, self.calibration)
+                    axis = activation_axis(self.graph, layer, name)
+                    self._memo[name, spec] = TensorPlan(spec, "activation", axis, scale, zero_point)
+            except UserError as error:
+                raise PlanError(f"tensor '{name}' with {spec}: {error}") from None
+        return self._memo[name, spec]
+
+    def _bias(self, layer: Layer, tensors: Mapping[str, TensorPlan]) -> TensorPlan | None:
+        """The bias in units of input scale x weight scale, where both are integers with static scales."""
+        x, w = tensors.get(layer.input), tensors.get(layer.weights)
+        if layer.bias is None or x is None or w is None or layer.bias not in self.graph.parameters:
+            return None
+        if x.scale is None or w.scale is None or x.scale.ndim or w.scale.ndim > 1:
+            return None
+        if not all(isinstance(tensor.specs[0].element, Integer) for tensor in (x, w)):
+            return None
+        bias = self.graph.parameters[layer.bias]
+        scale = np.broadcast_to(np.float32(x.scale) * w.scale.astype(np.float32), bias.shape)
+        if bias.ndim != 1 or not (scale > 0).all():
+            return None
+        spec = parse(BIAS_SPEC)
+        coded = encode(bias.astype(np.float32), spec, axis=0, scale=np.ascontiguousarray(scale))
+        return TensorPlan(spec, "bias", 0, np.ascontiguousarray(scale), None, coded.codes)
+
+
+def quantize_weight(weight: Array, spec: Spec, axis: int, how: Calibration) -> TensorPlan:
+    """Codes and scales of one weight with output channels on `axis`."""
+    matrix = np.ascontiguousarray(to_matrix(weight, axis), np.float32)
+    scale, zero_point = weight_scale(matrix, spec, how)
+    coded = encode(matrix, spec, axis=matrix_axis(spec), scale=scale, zero_point=zero_point)
+    codes = from_matrix(coded.codes, weight.shape, axis)
+    return TensorPlan(spec, "weight", axis, coded.scale, coded.zero_point, codes)
+
+
+def activation_axis(graph: Graph, layer: Layer, name: str) -> int:
+    """The reduction axis of an activation: channels (1) into a convolution, else the axis summed over."""
+    if layer.kind in ("conv", "depthwise", "transposed_conv"):
+        return 1
+    is_second = layer.kind == "matmul" and name == layer.weights and name != layer.input
+    return -2 if is_second else -1
+
+
+def _readers(graph: Graph) -> dict[str, Layer]:
+    readers: dict[str, Layer] = {}
+    for layer in graph.layers:
+        readers.setdefault(layer.input, layer)
+        readers.setdefault(layer.weights, layer)
+    return readers

@@ -1,0 +1,196 @@
+"""qsim-search: the main job from the command line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qsim import command_line
+from qsim.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from qsim.graph import Graph
+    from searches.evaluate import Evaluator
+    from searches.main_job import MainJob, Outcome
+
+log = logging.getLogger("qsim.search")
+
+
+def main() -> None:
+    """Entry point of `qsim-search`."""
+    command_line.run(search, "qsim_search")
+
+
+def search(config: DictConfig) -> float:
+    """One run: returns the chosen plan's cost (what Hydra's sweepers would minimise)."""
+    start = time.perf_counter()
+    graph = command_line.open_model(config.model)
+    job = _prepare(config, graph)
+    _check_float(config, job.evaluator, job.settings.seed)
+    outcome = job.run()
+    folder = Path(config.run_dir)
+    exported = _write(folder, config, graph, job, outcome)
+    _present(folder, job, outcome, exported, time.perf_counter() - start)
+    chosen = outcome.rows[outcome.rows["plan_id"] == outcome.chosen].iloc[0]
+    return float(chosen[outcome.objective])
+
+
+def _prepare(config: DictConfig, graph: Graph) -> MainJob:
+    import hwmodels
+    from qsim.metrics import get_metric
+    from qsim.ptq import Calibration, PlanBuilder
+    from searches.candidates import make_candidates, make_choice, make_rules
+    from searches.evaluate import Evaluator, Halves
+    from searches.main_job import MainJob, Settings
+    from searches.store import Store
+
+    solver = command_line.as_mapping(config.search)
+    settings = Settings(
+        solver=solver["name"],
+        objective=config.objective,
+        seed=config.seed,
+        measured_plans=config.measured_plans,
+        accept_loss=config.accept_loss,
+        sensitivity_measure=config.sensitivity.measure,
+        sensitivity_samples=config.sensitivity.samples,
+        budgets=solver.get("budgets") or {},
+        options=solver,
+    )
+    target = hwmodels.load_target(command_line.as_mapping(config.hardware))
+    menu = tuple(
+        make_choice(str(label), entry)
+        for label, entry in command_line.as_mapping(config.formats.menu).items()
+    )
+    rules = make_rules(command_line.as_mapping(config.formats.rules) or [], menu)  # type: ignore[arg-type]
+    groups = make_candidates(graph, menu, rules, config.formats.share)
+    dataset = command_line.open_data(config.data, graph)
+    metric = get_metric(config.metric.name)
+    store_path = Path(config.store)
+    store_path.parent.mkdir(parents=True, exist_ok=True)
+    evaluator = Evaluator.create(graph, dataset, metric, Store(store_path), config.arithmetic)
+    calibration = Calibration(**command_line.as_mapping(config.ptq))
+    log.info(
+        "model %s: %d layers in %d groups, %s MACs",
+        graph.name,
+        len(graph.layers),
+        len(groups),
+        f"{graph.macs:,}",
+    )
+    builder = PlanBuilder.calibrate(
+        graph, dataset.calibration, calibration, seed=config.seed, arithmetic=config.arithmetic
+    )
+    return MainJob(
+        evaluator, builder, target, groups, menu, settings, Halves.split(dataset.samples, config.seed), _track
+    )
+
+
+def _check_float(config: DictConfig, evaluator: Evaluator, seed: int) -> None:
+    """The float32 network must be the one that was recorded, before anything is said about a quantized one."""
+    value = evaluator.metric.value(evaluator.float_scores)
+    log.info("float32 %s: %.4f on %d samples", evaluator.metric.name, value, evaluator.dataset.samples)
+    if (
+        config.model.kind == "embedded"
+        and config.data.kind == "embedded"
+        and config.metric.name == "top1"
+        and config.data.samples is None
+    ):
+        from qsim.embedded import RECORD
+
+        if abs(value - RECORD["accuracy"]) > 0.5 / evaluator.dataset.samples:
+            raise UserError(
+                f"the embedded network reaches {value:.4f} here, {RECORD['accuracy']:.4f} was recorded: "
+                "this installation computes something else"
+            )
+
+
+def _write(folder: Path, config: DictConfig, graph: Graph, job: MainJob, outcome: Outcome) -> dict[str, str]:
+    """results.csv, plans/*, tables, pictures, report; returns {export format: path or why not}."""
+    from reports.front import save_front
+    from reports.html import write_run_page
+    from reports.results import load_run, named_objectives
+
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome.rows.to_csv(folder / "results.csv", index=False)
+    outcome.sensitivities.to_csv(folder / "sensitivities.csv", index=False)
+    for plan_id, plan in outcome.plans.items():
+        plan.save(folder / "plans" / f"{plan_id}.json")
+        outcome.layer_costs[plan_id].to_csv(folder / "plans" / f"{plan_id}.costs.csv", index=False)
+    (folder / "search.json").write_text(
+        json.dumps(
+            {
+                "solver": outcome.search.solver,
+                "status": outcome.search.status,
+                "claim": outcome.search.claim,
+                "points": len(outcome.search.selections),
+                "seconds": outcome.search.seconds,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+    exported = _export(folder, config, graph, job, outcome)
+    run = load_run(folder, graph.name)
+    shown = named_objectives(run.table, _shown_costs(job, outcome))
+    _, picture = save_front({run.name: run.table}, folder, shown)
+    write_run_page(run, picture, shown)
+    return exported
+
+
+def _shown_costs(job: MainJob, outcome: Outcome) -> list[str]:
+    """The searched objective first, then what users of this hardware look at."""
+    names = [
+        outcome.objective,
+        *(name for name in job.target.objectives if name != outcome.objective),
+        "weight_bytes",
+    ]
+    return list(dict.fromkeys(names))[:4]
+
+
+def _export(folder: Path, config: DictConfig, graph: Graph, job: MainJob, outcome: Outcome) -> dict[str, str]:
+    """The chosen plan in every format asked for, or in plain words why the format cannot hold it."""
+    import qsim
+
+    results = {}
+    for name in config.export.formats:
+        try:
+            path = qsim.export(
+                graph,
+                outcome.plans[outcome.chosen],
+                name,
+                folder / "export" / f"{outcome.chosen}.{name}.onnx",
+            )
+            results[name] = str(path)
+        except UserError as error:
+            results[name] = f"not written: {error}"
+    return results
+
+
+def _present(folder: Path, job: MainJob, outcome: Outcome, exported: dict[str, str], seconds: float) -> None:
+    from rich.console import Console
+
+    from reports.results import check_table, named_objectives
+    from reports.table import rich_table, summary_rows
+
+    console = Console()
+    table = check_table(outcome.rows)
+    console.print(rich_table(summary_rows(table), named_objectives(table, _shown_costs(job, outcome))))
+    chosen = outcome.rows[outcome.rows["plan_id"] == outcome.chosen].iloc[0]
+    console.print(f"chosen: {chosen['label']} (plan {outcome.chosen}); search: {outcome.search.claim}")
+    for name, result in exported.items():
+        console.print(f"{name}: {result}")
+    for name in ("results.csv", "pareto.png", "pareto.svg", "report.html", "plans"):
+        console.print(f"  {folder / name}", highlight=False)
+    console.print(f"{len(outcome.plans)} plans of '{job.evaluator.graph.name}' in {seconds:.1f} s")
+
+
+def _track(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, description, total, console=Console(stderr=True))
