@@ -91,31 +91,60 @@ def code_of(typing: Any, value: Any) -> Any:
     return types.uint32(types.float32), generate
 
 
-_VECTOR = 16  # elements that `peak_of_16` and `fill_16` take at once
+_VECTOR = 16  # elements the functions below take at once: loops this short are not worth vectorising to LLVM
 
 
 @intrinsic
 def peak_of_16(typing: Any, x: Any, start: Any) -> Any:
-    """The largest finite magnitude among x[start : start + 16], 0 if none is finite.
+    """The largest finite magnitude among x[start : start + 16], 0 if none is finite."""
 
-    Magnitudes order like their bit patterns, so this is an integer maximum; written as one vector operation
-    because a loop this short is not worth vectorising to LLVM.
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        integer = _LAYOUT[signature.args[0].dtype][0]
+        magnitudes = _finite_magnitudes(context, builder, signature.args[0], args[0], args[1])
+        name = f"llvm.vector.reduce.umax.v{_VECTOR}i{integer.width}"
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(integer, [magnitudes.type]), name
+        )
+        return builder.bitcast(builder.call(function, [magnitudes]), context.get_value_type(signature.return_type))
+
+    return x.dtype(x, types.intp), generate
+
+
+@intrinsic
+def peaks_of_16_by_16(typing: Any, x: Any, start: Any, peaks: Any, index: Any) -> Any:
+    """peaks[index + k] = peak_of_16(x, start + 16 * k) for k in 0..15, in a third of the time.
+
+    Sixteen vectors are folded into one: of two vectors, the maxima of neighbouring lanes are one vector again.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        integer, infinity, sign = _LAYOUT[signature.args[0].dtype]
-        vector = ir.VectorType(integer, _VECTOR)
-        source = builder.bitcast(builder.gep(array.data, [args[1]]), vector.as_pointer())
-        codes = builder.load(source, align=integer.width // 8)
-        magnitudes = builder.and_(codes, ir.Constant(vector, [sign - 1] * _VECTOR))
-        is_finite = builder.icmp_unsigned("<", magnitudes, ir.Constant(vector, [infinity] * _VECTOR))
-        finite = builder.select(is_finite, magnitudes, ir.Constant(vector, [0] * _VECTOR))
-        name = f"llvm.vector.reduce.umax.v{_VECTOR}i{integer.width}"
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(integer, [vector]), name)
-        return builder.bitcast(builder.call(function, [finite]), context.get_value_type(signature.return_type))
+        lanes = ir.VectorType(ir.IntType(32), _VECTOR)
+        even = ir.Constant(lanes, list(range(0, 2 * _VECTOR, 2)))
+        odd = ir.Constant(lanes, list(range(1, 2 * _VECTOR, 2)))
+        steps = [builder.add(args[1], ir.Constant(args[1].type, _VECTOR * k)) for k in range(_VECTOR)]
+        parts = [_finite_magnitudes(context, builder, signature.args[0], args[0], step) for step in steps]
+        while len(parts) > 1:
+            pairs = [(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+            sides = [(builder.shuffle_vector(a, b, even), builder.shuffle_vector(a, b, odd)) for a, b in pairs]
+            parts = [builder.select(builder.icmp_unsigned(">", a, b), a, b) for a, b in sides]
+        array = context.make_array(signature.args[2])(context, builder, args[2])
+        target = builder.bitcast(builder.gep(array.data, [args[3]]), parts[0].type.as_pointer())
+        builder.store(parts[0], target, align=signature.args[2].dtype.bitwidth // 8)
+        return context.get_dummy_value()
 
-    return x.dtype(x, types.intp), generate
+    return types.none(x, types.intp, peaks, types.intp), generate
+
+
+def _finite_magnitudes(context: Any, builder: Any, array_type: Any, array_value: Any, start: Any) -> Any:
+    """The bits of 16 magnitudes, 0 for infinity and NaN. They order like the magnitudes themselves."""
+    array = context.make_array(array_type)(context, builder, array_value)
+    integer, infinity, sign = _LAYOUT[array_type.dtype]
+    vector = ir.VectorType(integer, _VECTOR)
+    source = builder.bitcast(builder.gep(array.data, [start]), vector.as_pointer())
+    codes = builder.load(source, align=integer.width // 8)
+    magnitudes = builder.and_(codes, ir.Constant(vector, [sign - 1] * _VECTOR))
+    is_finite = builder.icmp_unsigned("<", magnitudes, ir.Constant(vector, [infinity] * _VECTOR))
+    return builder.select(is_finite, magnitudes, ir.Constant(vector, [0] * _VECTOR))
 
 
 @intrinsic

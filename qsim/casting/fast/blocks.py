@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from qsim.casting.fast.bits import fill_16, kernel, peak_of_16, power_below
+from qsim.casting.fast.bits import fill_16, kernel, peak_of_16, peaks_of_16_by_16, power_below
 from qsim.casting.fast.grid import nearest_even
 from qsim.casting.fast.modes import AmaxRule, PowerOfTwoRule
 from qsim.casting.fast.segments import round_row
@@ -81,6 +81,7 @@ def round_blocks(
     has_nan = False
     zero = np.zeros(1, x.dtype)[0]
     blocks = max(STRETCH // block, 1)
+    sixteenths = np.empty(STRETCH // LANES, x.dtype)
     scales = np.empty(blocks, one.dtype)
     spread = np.empty(blocks * block, one.dtype)
     stretches = stretches_of(length, block)
@@ -89,15 +90,31 @@ def round_blocks(
         start = row * length + (stretch - row * stretches) * len(spread)
         stop = min(start + len(spread), (row + 1) * length)
         count = (stop - start + block - 1) // block
-        for b in range(count):
-            begin = start + b * block
-            scales[b] = peak_of(x, begin, min(begin + block, stop), zero)
+        if stop - start == STRETCH and block % LANES == 0:
+            _peaks_of_stretch(x, start, block, sixteenths, scales)
+        else:
+            for b in range(count):
+                begin = start + b * block
+                scales[b] = peak_of(x, begin, min(begin + block, stop), zero)
         for b in range(count):
             scales[b] = scale_of_block(scales[b], rule)
         for b in range(count):
             _fill(spread, b * block, block, scales[b])
         has_nan |= round_row(x, y, start, spread[: stop - start], zero_point, mode)
     return has_nan
+
+
+@kernel
+def _peaks_of_stretch(x: Any, start: int, block: int, sixteenths: Any, peaks: Any) -> None:
+    """The peaks of the blocks of one whole stretch, from those of its pieces of 16 elements."""
+    for k in range(0, STRETCH // LANES, LANES):
+        peaks_of_16_by_16(x, start + k * LANES, sixteenths, k)
+    pieces = block // LANES
+    for b in range(len(peaks)):
+        peak = sixteenths[b * pieces]
+        for k in range(1, pieces):
+            peak = max(peak, sixteenths[b * pieces + k])
+        peaks[b] = peak
 
 
 @kernel

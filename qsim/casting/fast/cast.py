@@ -92,21 +92,23 @@ def _choose_mode(spec: Spec, x: Array, zero_point: Any) -> tuple[Any, Any] | Non
     if x.dtype == np.float32:
         mode = mode_of(element, cast, np.float32)
         # A quotient that underflows float32 rounds to nearest all the same, but not in the other modes.
-        if mode is not None and (not divides_exactly or _forgives_underflow(cast)):
+        if mode is not None and (not divides_exactly or (isinstance(mode, NearestEven) and _saturates(cast))):
             return np.float32, mode
     mode = mode_of(element, cast, np.float64)
     if mode is not None:
         return (np.float64 if divides_exactly else x.dtype.type), mode
     if x.dtype != np.float32 or x.size < TABLE_WORTH or cast.rounding.is_stochastic:
         return None
-    if divides_exactly and not (_forgives_underflow(cast) and element.smallest >= 2.0**-100):
+    is_forgiving = cast.rounding.kind == "nearest_even" and _saturates(cast) and element.smallest >= 2.0**-100
+    if divides_exactly and not is_forgiving:
         return None
     book = _codebook(element, cast)
     return None if book is None else (np.float32, book)
 
 
-def _forgives_underflow(cast: Cast) -> bool:
-    return cast.rounding.kind == "nearest_even" and cast.overflow in ("saturate", "saturate_symmetric")
+def _saturates(cast: Cast) -> bool:
+    """Whether a quotient that overflowed to infinity ends like any other large one."""
+    return cast.overflow in ("saturate", "saturate_symmetric")
 
 
 @lru_cache(maxsize=32)

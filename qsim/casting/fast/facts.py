@@ -10,22 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from qsim.casting.fast.modes import AmaxRule, Directed, Grid, NearestEven, PowerOfTwoRule, Stochastic
+from qsim.casting.fast.modes import AmaxRule, Directed, Grid, NearestEven, NearestEvenWide, PowerOfTwoRule, Stochastic
 from qsim.formats import E8M0, Element, Float, Integer, TwosComplement
 from qsim.spec import Cast, Rounding, Scale
 
 Carrier = type[np.float32] | type[np.float64]
+Mode = NearestEven | NearestEvenWide | Directed | Stochastic
 
 _MANTISSA = {np.float32: 23, np.float64: 52}
 _SMALLEST_EXPONENT = {np.float32: -126, np.float64: -1022}
 _LARGEST_EXPONENT = {np.float32: 127, np.float64: 1023}
+_SHIFT = 64  # how many binades lower a wide grid rounds its upper half
 
 # Thresholds of `Directed`, in steps: the discarded part rounds away from zero iff it is larger.
 _IF_INEXACT = 0.0
 _NEVER = 1.0
 
 
-def mode_of(element: Element, cast: Cast, carrier: Carrier) -> NearestEven | Directed | Stochastic | None:
+def mode_of(element: Element, cast: Cast, carrier: Carrier) -> Mode | None:
     """How a value of type `carrier` gets onto the grid of `element`; None if this carrier cannot do it exactly."""
     if isinstance(element, TwosComplement):
         mantissa = element.bits + 1  # two binades more than needed: a zero point may shift the range by one
@@ -38,31 +40,36 @@ def mode_of(element: Element, cast: Cast, carrier: Carrier) -> NearestEven | Dir
     else:
         return None
     overflow = _overflow(element, cast)
-    if overflow is None or not _carrier_is_enough(mantissa, smallest, largest, lowest_step, carrier):
-        return None
     guard = _MANTISSA[carrier] - mantissa
+    lowest_magic = lowest_step + _MANTISSA[carrier]
+    if overflow is None or guard < 2 or not _is_normal(lowest_magic, carrier):
+        return None
     facts = (
-        2.0**smallest,
+        _power(smallest, carrier),
         2.0**-mantissa,
         2.0**guard,
-        2.0**lowest_step,
-        2.0 ** (lowest_step + _MANTISSA[carrier]),
-        2.0**largest,
+        _power(lowest_step, carrier),
+        2.0**lowest_magic,
+        _power(largest, carrier),
         *overflow,
         -0.0 if element.has_negative_zero else 0.0,
     )
-    return _with_rounding(Grid(*map(carrier, facts)), cast.rounding, carrier)
+    grid = Grid(*map(carrier, facts))
+    if _is_normal(largest + guard, carrier) and _is_normal(smallest - mantissa - 2, carrier):
+        return _with_rounding(grid, cast.rounding, carrier)
+    is_wide = largest > _LARGEST_EXPONENT[carrier] and smallest < -_SHIFT
+    if is_wide and cast.rounding.kind == "nearest_even":
+        return NearestEvenWide(grid, carrier(2.0**-_SHIFT), carrier(2.0**_SHIFT))
+    return None
 
 
-def _carrier_is_enough(mantissa: int, smallest: int, largest: int, lowest_step: int, carrier: Carrier) -> bool:
-    """Whether C is a finite normal number in every binade and no threshold times a step is subnormal."""
-    guard = _MANTISSA[carrier] - mantissa
-    return (
-        guard >= 2
-        and largest + guard <= _LARGEST_EXPONENT[carrier]
-        and lowest_step + _MANTISSA[carrier] <= _LARGEST_EXPONENT[carrier]
-        and smallest - mantissa - 2 >= _SMALLEST_EXPONENT[carrier]
-    )
+def _is_normal(exponent: int, carrier: Carrier) -> bool:
+    return _SMALLEST_EXPONENT[carrier] <= exponent <= _LARGEST_EXPONENT[carrier]
+
+
+def _power(exponent: int, carrier: Carrier) -> float:
+    """2^exponent, infinity beyond the carrier."""
+    return math.inf if exponent > _LARGEST_EXPONENT[carrier] else 2.0**exponent
 
 
 def _overflow(element: TwosComplement | Float, cast: Cast) -> tuple[float, ...] | None:
@@ -95,7 +102,7 @@ def _beyond(element: TwosComplement | Float, rounding: Rounding, top: tuple[floa
     return (*over, *infinite)
 
 
-def _with_rounding(grid: Grid, rounding: Rounding, carrier: Carrier) -> NearestEven | Directed | Stochastic | None:
+def _with_rounding(grid: Grid, rounding: Rounding, carrier: Carrier) -> Mode | None:
     if rounding.kind == "nearest_even":
         return NearestEven(grid)
     if rounding.is_stochastic:

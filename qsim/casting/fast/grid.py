@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qsim.casting.fast.bits import float_like, is_odd, kernel, power_below, with_sign
-from qsim.casting.fast.modes import Directed, Grid, Stochastic
+from qsim.casting.fast.modes import Directed, Grid, NearestEvenWide, Stochastic
 
 
 @kernel
@@ -25,6 +25,20 @@ def nearest_even(value: Any, zero_point: Any, grid: Grid) -> Any:
     power = power_below(magnitude)
     magic = grid.lowest_magic if power < grid.smallest_normal else power * grid.magic_of_power
     return _within_range(value, (magnitude + magic) - magic, zero_point, grid)
+
+
+@kernel
+def nearest_even_wide(value: Any, mode: NearestEvenWide) -> Any:
+    """`nearest_even` where `cap` is infinity and smallest_normal is below `lower`."""
+    grid = mode.grid
+    magnitude = abs(value)
+    is_high = magnitude >= 1
+    lowered = magnitude * mode.lower if is_high else magnitude
+    power = power_below(lowered)
+    magic = grid.lowest_magic if power < grid.smallest_normal else power * grid.magic_of_power
+    rounded = (lowered + magic) - magic
+    rounded = rounded * mode.lift if is_high else rounded
+    return _within_range(value, rounded, grid.zero - grid.zero, grid)
 
 
 @kernel

@@ -36,6 +36,14 @@ class NearestEven(NamedTuple):
     grid: Grid
 
 
+class NearestEvenWide(NamedTuple):
+    """The same for a grid as wide as the carrier, as bfloat16 is in float32: C would overflow at its upper end."""
+
+    grid: Grid
+    lower: Any  # values from 1 on are rounded this factor (2^-64) lower,
+    lift: Any  # and lifted back
+
+
 class Directed(NamedTuple):
     """Round away from zero iff the discarded part, in steps, exceeds a threshold chosen by sign and parity.
 

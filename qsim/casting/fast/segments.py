@@ -12,8 +12,8 @@ from numba.extending import overload
 
 from qsim.casting.fast.bits import kernel
 from qsim.casting.fast.codebook import Codebook, look_up
-from qsim.casting.fast.grid import directed, nearest_even, stochastic
-from qsim.casting.fast.modes import Directed, Given, NearestEven, Seeded
+from qsim.casting.fast.grid import directed, nearest_even, nearest_even_wide, stochastic
+from qsim.casting.fast.modes import Directed, Given, NearestEven, NearestEvenWide, Seeded
 from qsim.casting.fast.stochastic import seeded_bits
 
 
@@ -26,6 +26,8 @@ def round_value(value: Any, index: Any, zero_point: Any, mode: Any) -> Any:
 def _round_value(value: Any, index: Any, zero_point: Any, mode: Any) -> Any:
     if mode.instance_class is NearestEven:
         return lambda value, index, zero_point, mode: nearest_even(value, zero_point, mode.grid)
+    if mode.instance_class is NearestEvenWide:
+        return lambda value, index, zero_point, mode: nearest_even_wide(value, mode)
     if mode.instance_class is Directed:
         return lambda value, index, zero_point, mode: directed(value, zero_point, mode)
     if mode.instance_class is Given:
