@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from hwmodels.mcu.fit import calibrate_mcu
 from hwmodels.units.model import STRUCTURES, Array, Family, UnitModel, features
 from hwmodels.units.unit import Unit, unit_from_row
 from qsim.errors import UserError
@@ -37,7 +38,7 @@ class Source:
 
     offset_prior and slope_prior are standard deviations (as log ratios) of a family's factor and of its exponents;
     0 switches the correction off. noise is the standard deviation of one synthesis result: Yosys 0.23 against 0.70
-    differ by 3 %, Nangate 45 against OSU 180 by 6 % (../shared/golden/hw/README.md).
+    differ by 3 %, Nangate 45 against OSU 180 by 6 % (../shared/golden/hw/README.md). known: constants that need no fit.
     """
 
     quantity: str
@@ -49,14 +50,17 @@ class Source:
     offset_prior: float = 0.0
     slope_prior: float = 0.0
     noise: float = 0.04
+    known: tuple[tuple[str, float], ...] = ()
 
 
 YOSYS = "Yosys 0.23 (Debian 12), synth_xilinx -family xcup -noiopad -noclkbuf -nowidelut, rows techmap"
 NANGATE = "Yosys 0.23, ABC 1.01 (2022-10-19), Nangate 45 nm typical, 1.1 V, 20 ns"
+DFF_NAND2 = (("register", 4.522 / 0.798),)
+"""Area of DFF_X1 over NAND2_X1 in the Nangate 45 nm library; area_nand2 - comb_nand2 per flip-flop in the data."""
 SOURCES = (
     Source("lut", "fpga_xilinx_yosys.csv", "lut", "LUT1-6", YOSYS, "xcup_rows"),
     Source("carry", "fpga_xilinx_yosys.csv", "carry4", "CARRY4", YOSYS, "xcup_rows"),
-    Source("area_nand2", "asic_nangate45.csv", "area_nand2", "NAND2", NANGATE, "", 0.3, 0.15, 0.04),
+    Source("area_nand2", "asic_nangate45.csv", "area_nand2", "NAND2", NANGATE, "", 0.3, 0.15, 0.04, DFF_NAND2),
     Source("energy_fj", "asic_nangate45.csv", "e_total_fj", "fJ a cycle", NANGATE, "", 0.3, 0.15, 0.04),
     Source("delay_ps", "asic_nangate45.csv", "delay_ps", "ps", NANGATE, "", 0.3, 0.15, 0.05),
     Source(
@@ -105,7 +109,10 @@ def fit(samples: Samples, source: Source) -> UnitModel:
     terms = [structure(unit) for unit in samples.units]
     names = sorted({name for term in terms for name in term})
     matrix = np.array([[term.get(name, 0.0) for name in names] for term in terms])
-    weights, _ = nnls(matrix / samples.values[:, None], np.ones(len(terms)), maxiter=100 * len(names))
+    known = np.array([dict(source.known).get(name, 0.0) for name in names])
+    open_terms = matrix * (known == 0)
+    left = (samples.values - matrix @ known) / samples.values
+    weights = nnls(open_terms / samples.values[:, None], left, maxiter=100 * len(names))[0] + known
     residuals = np.log(samples.values / np.maximum(matrix @ weights, 1e-9))
     families = {}
     for family in dict.fromkeys(samples.families):
@@ -254,6 +261,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"    {name:16s} {family['units']:4d} units, fit {family['fit_mape_percent']:6.2f} %, "
                 f"held out {family['cv_mape_percent']:6.2f} %, interval {100 * family['interval_log']:5.1f} %"
             )
+    content = calibrate_mcu(options.folder)
+    (options.out / "mcu.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"mcu instructions: held out {content['cv_mape_percent']} %")
+    for core, entry in content["cores"].items():
+        print(
+            f"    {core:16s} held out {entry['cv_mape_percent']:6.2f} %, rank correlation {entry['rank_correlation']}"
+        )
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ def _multiply(c: Circuit, w: int, a: int, variant: str = "signed", count: float 
 
 def _tree(c: Circuit, n: int, bits: int) -> int:
     """A balanced adder tree over n words that widens by one bit a level; returns the width of its sum."""
-    count = n
+    words = n
     for level in range(levels(n)):
-        count = count // 2
-        c.add("add", bits + level, count=count)
+        c.add("add", bits + level, count=words // 2)
+        words -= words // 2
     c.add("carry_propagate", bits + levels(n))
     return bits + levels(n)
 
@@ -275,6 +275,54 @@ def bitserial(u: Unit) -> Circuit:
     return c
 
 
+def accumulator(u: Unit) -> Circuit:
+    """acc <= (clr ? 0 : acc) + sum: what follows a dot product of several lanes (not measured on its own)."""
+    c = Circuit()
+    c.add("accumulate", u.acc, 0)
+    c.add("register", u.acc)
+    return c
+
+
+def mul_pot(u: Unit) -> Circuit:
+    """The shifters of mac_pot without its accumulator (not measured on its own)."""
+    c = Circuit()
+    width = u.a + 2**u.k - 1
+    c.add("shift", u.a, u.k, reach=width, variant="pot", count=max(u.terms, 1))
+    c.add("negate_gate", width, count=max(u.terms, 1))
+    return c
+
+
+def int_to_fp(u: Unit) -> Circuit:
+    """A b-bit two's complement sum to E(eo)M(mo): the converter inside mx_dot (not measured on its own)."""
+    c = Circuit()
+    c.add("negate", u.b)
+    _round(c, u.b, 10, u.eo, u.mo)
+    return c
+
+
+def mac_add_fp(u: Unit) -> Circuit:
+    """A floating adder with its register and clear gate, as inside mx_dot (not measured on its own)."""
+    c = Circuit()
+    c.add("clear", u.eo + u.mo + 1, on_path=False)
+    _add_floats(c, u.eo, u.mo)
+    c.add("register", u.eo + u.mo + 1)
+    return c
+
+
+def registers(u: Unit) -> Circuit:
+    """b flip-flops."""
+    c = Circuit()
+    c.add("register", u.b)
+    return c
+
+
+def table(u: Unit) -> Circuit:
+    """A look-up of k-bit codes to b-bit words (not measured on its own)."""
+    c = Circuit()
+    c.add("table", u.b, u.k)
+    return c
+
+
 FAMILIES: dict[str, Callable[[Unit], Circuit]] = {
     "mul_int": mul_int,
     "mul_int_su": mul_int_su,
@@ -295,6 +343,12 @@ FAMILIES: dict[str, Callable[[Unit], Circuit]] = {
     "mac_pot": mac_pot,
     "requant": requant,
     "bitserial": bitserial,
+    "accumulator": accumulator,
+    "mul_pot": mul_pot,
+    "int_to_fp": int_to_fp,
+    "mac_add_fp": mac_add_fp,
+    "registers": registers,
+    "table": table,
 }
 
 

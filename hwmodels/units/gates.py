@@ -86,6 +86,8 @@ def gate_terms(op: Operation) -> Terms:
             return {op.kind + op.variant: bits}
         case "register":
             return {"register": bits}
+        case "table":
+            return {"mux": bits * 2**op.other / 2}
         case "sign" | "kept":
             return {}
     raise AssertionError(f"no gate model for operation {op.kind}")
@@ -110,7 +112,7 @@ def level_terms(op: Operation) -> Terms:
             return {"count_level": levels(bits)}
         case "compare" | "clamp" | "any" | "sticky" | "saturate":
             return {"reduce_level": log2(max(bits, 2))}
-        case "mux" | "gate_lanes" | "clear" | "enable" | "sign" | "kept":
+        case "mux" | "gate_lanes" | "clear" | "enable" | "sign" | "kept" | "table":
             return {"gate_level": 1}
         case "shift":
             return {"shift_level": op.other}

@@ -112,6 +112,8 @@ def lut_terms(op: Operation) -> Terms:
             return {"increment": bits}
         case "negate" | "negate_gate" | "saturate" | "clear" | "add_subtract":
             return {op.kind + op.variant: bits}
+        case "table":
+            return {"row": bits * max(1, 2 ** (op.other - 6))}
         case "kept":
             return {"kept": bits * op.other / 2}
         case "round_half_up" | "offset" | "clamp" | "register" | "enable" | "carry_propagate":

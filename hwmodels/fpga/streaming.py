@@ -1,0 +1,164 @@
+"""A streaming dataflow design: every layer has its own PE x SIMD array, folded to one throughput target.
+
+Per layer: sliding-window line buffer, matrix-vector unit with its weight memory, requantizers shared by as many
+processing elements as an accumulation leaves time for, output FIFO, control. The architecture is FINN's (Umuroglu et
+al. 2017; Blott et al. 2018); arithmetic is priced by the unit models.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from hwmodels.datapath import Parts, lane_units, output_units
+from hwmodels.fpga.device import (
+    BRAM_ENERGY_J_PER_BIT_45NM,
+    ENERGY_UNCERTAINTY,
+    FPGA_OVER_ASIC_ENERGY,
+    Fpga,
+)
+from hwmodels.fpga.folding import Folding, fold
+from hwmodels.fpga.memory import fifo_luts, place
+from hwmodels.pricing import price, slowest
+from hwmodels.storage import Row, storage
+from hwmodels.units.unit import Unit
+from hwmodels.workload import Pair
+
+CONTROL_LUT = 300.0
+CONTROL_LUT_RANGE = (150.0, 450.0)
+"""LUTs of one layer's control: FINN's c0 (FINN-R 2018, section 5; 300 in the code of MVAU_hls, commit 39f0c9a)."""
+FIFO_WORDS = 32
+"""Words of the FIFO behind every layer: FINN's smallest."""
+REGISTER_UNCERTAINTY = 1.5
+"""Factor of the 90 % interval of flip-flops beyond accumulators: pipelining is a choice of the implementation."""
+DSP_PRODUCTS_INT8 = 2
+DSP_PRODUCTS_INT4 = 4
+"""Products that share a weight or activation packed into one DSP48E2 (AMD WP486 for int8, WP521 for int4)."""
+
+
+def layer_cost(pair: Pair, fpga: Fpga) -> Row:
+    """All columns of one layer on `fpga`."""
+    budget = max(1, int(fpga.clock_hz / fpga.throughput_hz))
+    folding = fold(pair.shape, budget)
+    row = arithmetic(pair, fpga, folding)
+    _add_memories(row, pair, fpga, folding)
+    _add_registers(row, pair, folding)
+    fmax, low, high = clock(pair, fpga, folding.simd)
+    row |= {"fmax_hz": fmax, "fmax_hz_low90": low, "fmax_hz_high90": high}
+    row |= timing(pair, fpga, folding, min(fmax, fpga.clock_hz))
+    row |= energy(pair, fpga, folding)
+    return row | storage(pair)
+
+
+def multiplier_parts(pair: Pair, fpga: Fpga, simd: int) -> tuple[Parts, float]:
+    """The LUT circuits of one processing element and the DSP slices that replace its integer multipliers."""
+    w, a = pair.w, pair.a
+    parts = lane_units(w, a, pair.acc, simd, pair.block)
+    wide = w.bits + a.bits >= 9
+    integers = w.kind == a.kind == "integer" and not pair.acc.is_float and w.bits * a.bits > 1
+    if not integers or fpga.multipliers == "lut" or (fpga.multipliers == "auto" and not wide):
+        return parts, 0.0
+    narrowest_port = max(w.bits, a.bits)
+    products = DSP_PRODUCTS_INT4 if narrowest_port <= 4 else DSP_PRODUCTS_INT8 if narrowest_port <= 8 else 1
+    slices = 1 if narrowest_port <= 18 and min(w.bits, a.bits) <= 18 else 4
+    tree: Parts = ((1.0, Unit("addtree", n=simd, b=w.bits + a.bits)),) if simd > 1 else ()
+    return (*tree, (1.0, Unit("accumulator", acc=pair.acc.bits))), simd * slices / products
+
+
+def requantizers(pair: Pair) -> Parts:
+    """The cheaper, in LUTs, of a requantizer and of parallel thresholds for outputs of at most four bits (FINN)."""
+    parts = output_units(pair.w, pair.a, pair.acc, pair.out)
+    if pair.out.kind == "integer" and pair.out.bits <= 4 and not pair.acc.is_float and not pair.out.block:
+        steps = 2**pair.out.bits - 1
+        thresholds: Parts = ((1.0, Unit("threshold", b=pair.acc.bits, k=pair.out.bits)),)
+        memory = steps * pair.acc.bits * ceil(pair.shape.outputs / 64)
+        if price("lut", thresholds)[0] + memory < price("lut", parts)[0]:
+            return (*thresholds, (float(memory), Unit("addtree", n=2, b=1)))
+    return parts
+
+
+def arithmetic(pair: Pair, fpga: Fpga, folding: Folding) -> Row:
+    """LUT, CARRY, FF and DSP of multipliers, accumulators, requantizers and control."""
+    element, dsp = multiplier_parts(pair, fpga, folding.simd)
+    cycles_per_output = max(1, pair.shape.reduction // folding.simd)
+    shared = ceil(folding.pe / cycles_per_output)
+    output = requantizers(pair)
+    row: Row = {"dsp": float(ceil(folding.pe * dsp))}
+    for name in ("lut", "carry", "ff"):
+        inside, after = price(name, element), price(name, output)
+        value, low, high = (folding.pe * x + shared * y for x, y in zip(inside, after))
+        row |= {name: value, f"{name}_low90": low, f"{name}_high90": high}
+    row["lut"] += CONTROL_LUT
+    row["lut_low90"] += CONTROL_LUT_RANGE[0]
+    row["lut_high90"] += CONTROL_LUT_RANGE[1]
+    row["lut"] *= fpga.lut_per_lut6
+    row["lut_low90"] *= fpga.lut_per_lut6_low90
+    row["lut_high90"] *= fpga.lut_per_lut6_high90
+    return row
+
+
+def _add_memories(row: Row, pair: Pair, fpga: Fpga, folding: Folding) -> None:
+    """Weights, line buffer and FIFO, in the cheapest memory that fits."""
+    shape = pair.shape
+    uram = fpga.resources.get("uram", 0) > 0
+    stored = pair.weight_bits if shape.weights else shape.outputs * shape.reduction * pair.w_storage
+    width = folding.pe * folding.simd * pair.w_storage
+    depth = ceil(stored / width)
+    luts, bram, blocks = place(depth, width, uram)
+    rows_kept = shape.kernel[0] - 1
+    if shape.kernel != (1, 1):
+        lanes = min(folding.simd, shape.channels_in)
+        words = ceil((rows_kept * shape.width_in + shape.kernel[1]) * shape.channels_in / lanes)
+        more = place(words, lanes * pair.a_storage, uram)
+        luts, bram, blocks = luts + more[0], bram + more[1], blocks + more[2]
+    luts += fifo_luts(FIFO_WORDS, folding.pe * pair.out_storage)
+    for name in ("lut", "lut_low90", "lut_high90"):
+        row[name] += luts
+    row |= {"bram18k": float(bram), "uram": float(blocks)}
+
+
+def _add_registers(row: Row, pair: Pair, folding: Folding) -> None:
+    """One pipeline register behind every product, two at input and output streams."""
+    lanes = folding.pe * folding.simd
+    registers = lanes * (pair.w.bits + pair.a.bits)
+    registers += 2 * (folding.simd * pair.a_storage + folding.pe * pair.out_storage)
+    row["ff"] += registers
+    row["ff_low90"] += registers / REGISTER_UNCERTAINTY
+    row["ff_high90"] += registers * REGISTER_UNCERTAINTY
+
+
+def clock(pair: Pair, fpga: Fpga, simd: int) -> tuple[float, float, float]:
+    """(fmax, low90, high90) in Hz: fitted on iCE40 (unpipelined units), else the clock the design is assumed to make."""
+    if not fpga.has_timing_model:
+        return fpga.clock_hz, fpga.clock_hz / 1.5, fpga.clock_hz * 1.5
+    parts = (*lane_units(pair.w, pair.a, pair.acc, simd, pair.block), *requantizers(pair))
+    period, low, high = slowest("ice40_period_ns", parts)
+    return 1e9 / period, 1e9 / high, 1e9 / low
+
+
+def timing(pair: Pair, fpga: Fpga, folding: Folding, clock_hz: float) -> Row:
+    """Cycles of one sample and until the first result."""
+    shape = pair.shape
+    rows = (shape.kernel[0] - 1) * shape.width_in + shape.kernel[1]
+    share = rows / max(shape.width_in * shape.height_in, 1) if shape.kernel != (1, 1) else 1 / shape.vectors
+    return {
+        "cycles": float(folding.cycles),
+        "fill_cycles": min(share, 1.0) * folding.cycles,
+        "latency_s": folding.cycles / clock_hz,
+        "throughput_hz": clock_hz / folding.cycles,
+    }
+
+
+def energy(pair: Pair, fpga: Fpga, folding: Folding) -> Row:
+    """Dynamic energy: standard-cell energy of the same circuits, times the FPGA's factor, and memory reads."""
+    scale = fpga.energy_scale
+    element = price("energy_fj", lane_units(pair.w, pair.a, pair.acc, folding.simd, pair.block))[0] / folding.simd
+    result = price("energy_fj", output_units(pair.w, pair.a, pair.acc, pair.out))[0]
+    compute = (pair.shape.macs * element + pair.shape.results * result) * 1e-15 * FPGA_OVER_ASIC_ENERGY * scale
+    weight_reads = pair.shape.macs * pair.w_storage
+    line_reads = pair.shape.macs / folding.pe * pair.a_storage
+    memory = (weight_reads + line_reads) * BRAM_ENERGY_J_PER_BIT_45NM * scale
+    row = {"energy_compute_j": compute, "energy_sram_j": memory, "energy_dram_j": 0.0, "energy_j": compute + memory}
+    for name in ("energy_compute_j", "energy_sram_j", "energy_j"):
+        row[f"{name}_low90"] = row[name] / ENERGY_UNCERTAINTY
+        row[f"{name}_high90"] = row[name] * ENERGY_UNCERTAINTY
+    return row
