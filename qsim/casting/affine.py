@@ -48,14 +48,12 @@ def scaled_values(
     element, cast = spec.element, spec.cast
     with np.errstate(all="ignore"):
         quotient = _quotient(x, spec, scale, zero_point, affine)
-    if not isinstance(element, TwosComplement):
-        return cast_to_element(quotient, element, cast, random_bits)
-    if np.isnan(quotient).any():
-        raise UserError(f"NaN in the input, but {element} has no NaN")
-    if affine in ("divide", "reciprocal"):
-        code = cast_to_code(quotient, element, cast, random_bits, zero_point)
-    else:
-        code = cast_to_code(quotient, element, cast, random_bits)
+        if not isinstance(element, TwosComplement):
+            return cast_to_element(quotient, element, cast, random_bits)
+        if np.isnan(quotient).any():
+            raise UserError(f"NaN in the input, but {element} has no NaN")
+        shift = zero_point if affine in ("divide", "reciprocal") else 0.0
+        code = cast_to_code(quotient, element, cast, random_bits, shift)
     return np.ldexp(code - zero_point, element.step_exponent)
 
 
