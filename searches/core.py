@@ -50,16 +50,15 @@ def _relaxation(
     """(objective [groups, options], budget rows [rows, groups, options] / scale, limits [rows]); absent
     options inf.
 
-    A minimised peak is bounded by 0 here: its largest cut is not separable.
+    A minimised peak is bounded by its cut with the largest least sum.
     """
     shape = (len(problem.groups), max(problem.sizes))
     cost = np.full(shape, np.inf)
     for g, size in enumerate(problem.sizes):
         cost[g, :size] = 0
-    name = problem.objectives[0]
-    if name in problem.columns:
-        for g, share in least_sums(problem, name)[0].items():
-            cost[g, : len(share)] = share
+    sums = least_sums(problem, problem.objectives[0])
+    for g, share in max(sums, key=lambda shares: sum(int(share.min()) for share in shares.values())).items():
+        cost[g, : len(share)] = share
     rows, limits = [], []
     for budgeted, budget in problem.budgets.items():
         for shares in least_sums(problem, budgeted):

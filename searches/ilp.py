@@ -10,6 +10,7 @@ cut off and the solver asked again.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil, gcd
@@ -27,6 +28,8 @@ from searches.reduce import Reduced, reduce
 
 SolverName = Literal["highs", "cbc"]
 OBJECTIVE_RANGE = 1e6
+TOLERANCE = 1e-9  # of the solvers' bounds, relative; an objective below 1e9 is proven to the last integer
+HIGHS_FEASIBLE_POINT = 2  # kSolutionStatusFeasible
 ROUNDS = 50  # of cutting off selections that only a tolerance made feasible
 HIGHS_OPTIONS = {"mip_feasibility_tolerance": 1e-9, "primal_feasibility_tolerance": 1e-9, "random_seed": 0}
 
@@ -39,7 +42,7 @@ def solve(
     time_limit_s: float | None = None,
     explain_infeasible: bool = True,
 ) -> SearchResult:
-    """The selection that minimises the first objective within the budgets, proven optimal (gap 0).
+    """The selection that minimises the first objective within the budgets, proven optimal.
 
     With `ties`, optima of equal objective are told apart by minimising the further objectives and then the
     budgeted costs, in order, each under the values found before; what is still tied is decided by the solver,
@@ -96,11 +99,11 @@ def minimise(problem: Problem, solver: SolverName = "highs", time_limit_s: float
         best = problem.evaluate(model.choices())
         if best.feasible:
             objective = best.totals[problem.objectives[0]]
-            # Below one integer of the objective nothing better exists: the bound is the objective itself.
-            proven = status == "optimal" and (bound is None or objective - bound <= 1e-6 * abs(objective))
-            return Found(
-                "optimal" if proven else "feasible", best.choices, objective, objective if proven else bound
+            proven = status == "optimal" and (
+                bound is None or objective - bound <= TOLERANCE * abs(objective)
             )
+            bound = objective if proven and bound is None else bound
+            return Found("optimal" if proven else "feasible", best.choices, objective, bound)
         model.forbid(best.choices)
     raise UserError(
         f"budgets {', '.join(best.excess if best else ())} are too fine for {solver}; give a coarser scale"
@@ -113,8 +116,10 @@ class _Model:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.lp = pulp.LpProblem("selection", pulp.LpMinimize)
+        # PuLP 3.3 prepares 4.0, where the problem makes its variables; before, they made themselves.
+        self.variable = getattr(self.lp, "add_variable", pulp.LpVariable)
         self.x = [
-            [pulp.LpVariable(f"x_{g}_{o}", cat=pulp.LpBinary) for o in range(size)]
+            [self.variable(f"x_{g}_{o}", cat=pulp.LpBinary) for o in range(size)]
             for g, size in enumerate(problem.sizes)
         ]
         for choices in self.x:
@@ -128,26 +133,17 @@ class _Model:
 
     def run(self, solver: SolverName, time_limit_s: float | None) -> tuple[Any, int | None]:
         """Solve; the status and a proven lower bound of the objective in integers."""
-        if solver == "highs":
-            backend = pulp.HiGHS(
-                msg=False, gapRel=0.0, gapAbs=0.0, threads=1, timeLimit=time_limit_s, **HIGHS_OPTIONS
-            )
-        elif solver == "cbc":
-            backend = pulp.PULP_CBC_CMD(msg=False, gapRel=0.0, gapAbs=0.0, threads=1, timeLimit=time_limit_s)
-        else:
-            raise UserError(f"solver '{solver}' is unknown, it is highs or cbc")
-        self.lp.solve(backend)
+        self.lp.solve(_backend(solver, time_limit_s))
         if self.lp.status == pulp.LpStatusInfeasible:
             return "infeasible", None
-        bound = None
+        bound, found = None, self.lp.sol_status != pulp.LpSolutionNoSolutionFound
         if solver == "highs":
-            dual = self.lp.solverModel.getInfo().mip_dual_bound
-            bound = (
-                self.offset + ceil(dual * self.unit - 1e-6 * max(1.0, abs(dual)))
-                if np.isfinite(dual)
-                else None
-            )
-        if self.lp.sol_status == pulp.LpSolutionNoSolutionFound or self.x[0][0].varValue is None:
+            info = self.lp.solverModel.getInfo()
+            found = info.primal_solution_status == HIGHS_FEASIBLE_POINT
+            if np.isfinite(info.mip_dual_bound):
+                value = info.mip_dual_bound * self.unit
+                bound = self.offset + ceil(value - TOLERANCE * max(1e3, abs(value)))
+        if not found:
             return "unknown", bound
         return ("optimal" if self.lp.sol_status == pulp.LpSolutionOptimal else "feasible"), bound
 
@@ -173,7 +169,7 @@ class _Model:
             if term.column not in counted or (i, j) in joint:
                 continue
             y = [
-                [pulp.LpVariable(f"y_{i}_{j}_{a}_{b}", lowBound=0) for b in range(term.values.shape[1])]
+                [self.variable(f"y_{i}_{j}_{a}_{b}", lowBound=0) for b in range(term.values.shape[1])]
                 for a in range(term.values.shape[0])
             ]
             for a, row in enumerate(y):
@@ -215,7 +211,7 @@ class _Model:
             return least, unit, pulp.LpAffineExpression([(v, c / unit) for v, c in terms])
         floor = min(least for _, least in sums)
         unit = max(1, largest + max(least for _, least in sums) - floor) / OBJECTIVE_RANGE
-        peak = pulp.LpVariable("peak", lowBound=0)
+        peak = self.variable("peak", lowBound=0)
         for terms, least in sums:
             self.lp += (
                 pulp.LpAffineExpression([(v, c / unit) for v, c in terms]) + (least - floor) / unit <= peak
@@ -239,6 +235,17 @@ def _largest_per_group(terms: list[tuple[Any, int]]) -> list[int]:
     return list(largest.values()) or [0]
 
 
+def _backend(solver: SolverName, time_limit_s: float | None) -> Any:
+    settings = {"msg": False, "gapRel": 0.0, "gapAbs": 0.0, "threads": 1, "timeLimit": time_limit_s}
+    if solver == "highs":
+        return pulp.HiGHS(**settings, **HIGHS_OPTIONS)
+    if solver == "cbc":
+        with warnings.catch_warnings():  # PuLP 4 will ship CBC as an extra of the same name
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return pulp.PULP_CBC_CMD(**settings)
+    raise UserError(f"solver '{solver}' is unknown, it is highs or cbc")
+
+
 def _to_core(reduced: Reduced) -> Reduced:
     """Without the options that no selection as good as the greedy one can hold."""
     known = greedy.solve(reduced.problem)
@@ -251,7 +258,7 @@ def _to_core(reduced: Reduced) -> Reduced:
 
 def _break_ties(problem: Problem, found: Found, solver: SolverName, time_limit_s: float | None) -> Found:
     """Among the optima, the one with the least further objectives and budgeted costs, in order."""
-    kept, best = dict(problem.budgets), found
+    kept = dict(problem.budgets)
     choices = found.choices or ()
     for reached, following in zip(problem.priorities, problem.priorities[1:]):
         here = problem.evaluate(choices).totals
@@ -263,4 +270,4 @@ def _break_ties(problem: Problem, found: Found, solver: SolverName, time_limit_s
             break  # a tolerance or the time limit: what we have is optimal all the same
         if again.objective < here[following]:
             choices = within.original(tied.original(again.choices))
-    return replace(best, choices=choices)
+    return replace(found, choices=choices)

@@ -104,7 +104,8 @@ def _affordable(problem: Problem) -> list[NDArray[np.bool_]] | None:
 
 def _undominated(problem: Problem, g: int) -> NDArray[np.bool_]:
     counted = set(problem.priorities)
-    rows = [problem.columns[name].values[g][None] for name in problem.columns if name in counted]
+    rows = [np.zeros((1, problem.sizes[g]), dtype=np.int64)]  # a group that nothing counts keeps one option
+    rows += [problem.columns[name].values[g][None] for name in problem.columns if name in counted]
     rows += [
         cut[g][None]
         for name in problem.peaks

@@ -1,9 +1,10 @@
-"""Value-driven quantization search, after QuantMCU's VDQS (Liang et al., DAC 2024): no training, no solver.
+"""Value-driven quantization search, after VDQS of QuantMCU (Tao et al., DATE 2024, arXiv 2401.13714): no
+solver.
 
-Every group first takes the option with the best value: the computation it saves weighed against the entropy
-it loses. Then, while memory (or any budget) is exceeded, the groups that cause the excess step down, the one
-that gives up the least value for each unit of excess first. Written from the published description;
-normalisations are ours.
+Every group first takes the option with the best value, which weighs the computation it saves against the
+entropy it loses. Then, while memory (or any budget) is exceeded, groups step down, the one that gives up the
+least value per unit of excess first. Written from the published description; the normalisation and the
+stepping rule are ours.
 """
 
 from __future__ import annotations
