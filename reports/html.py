@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pandas as pd
 from qsim.errors import UserError
 from qsim.plan import BitPlan, TensorPlan
 from reports.quantities import Quantity
-from reports.results import PROVENANCE, Run, cost_names, named_objectives, objectives_of
+from reports.results import PROVENANCE, Run, cost_names, is_searched, named_objectives, objectives_of
 from reports.table import cells, summary_rows
 
 STYLE = """
@@ -100,28 +100,30 @@ def provenance_table(table: pd.DataFrame) -> str:
 
 
 def _plans_section(run: Run, shown: pd.DataFrame) -> str:
-    labels_and_plans: dict[str, BitPlan] = {}
-    for record in shown.to_dict("records"):
+    # Every tensor of a uniform plan is alike, so searched plans come first.
+    searched = is_searched(shown)
+    plans: list[tuple[str, BitPlan]] = []
+    for record in pd.concat([shown[searched], shown[~searched]]).to_dict("records"):
         path = run.plan_path(str(record["plan_id"]))
-        if path is not None and len(labels_and_plans) < PLANS_SHOWN:
-            labels_and_plans[str(record["label"])] = BitPlan.load(path)
-    if not labels_and_plans:
+        if path is not None and len(plans) < PLANS_SHOWN:
+            plans.append((str(record["label"]), BitPlan.load(path)))
+    if not plans:
         return '<p class="note">This run kept no plans.</p>'
-    files = ", ".join(f"<code>{escape(path.name)}</code>" for path in run.plans.values())
-    return plans_table(labels_and_plans) + f'<p class="note">In the folder plans: {files}</p>'
+    note = "Every plan of the run is in the folder plans, named by its id. Hover a cell for the whole format."
+    return f'{plans_table(plans)}<p class="note">{note}</p>'
 
 
-def plans_table(plans: Mapping[str, BitPlan]) -> str:
-    """A row for each tensor, a column for each plan, coloured by bits; biases are left out."""
-    names: dict[str, str] = {}
-    for plan in plans.values():
+def plans_table(plans: Sequence[tuple[str, BitPlan]]) -> str:
+    """A row for each tensor, a column for each (label, plan), coloured by bits; biases are left out."""
+    roles: dict[str, str] = {}
+    for _, plan in plans:
         for name, tensor in plan.tensors.items():
             if tensor.role != "bias":
-                names.setdefault(name, tensor.role)
-    header = "".join(f"<th>{escape(label)}</th>" for label in plans)
+                roles.setdefault(name, tensor.role)
+    header = "".join(f"<th>{escape(label)}<br><code>{escape(plan.id)}</code></th>" for label, plan in plans)
     lines = [f"<tr><th class=text>tensor</th><th class=text>role</th>{header}</tr>"]
-    for name, role in names.items():
-        row = "".join(_spec_cell(plan.tensors.get(name)) for plan in plans.values())
+    for name, role in roles.items():
+        row = "".join(_spec_cell(plan.tensors.get(name)) for _, plan in plans)
         lines.append(f"<tr><td class=text>{escape(name)}</td><td class=text>{escape(role)}</td>{row}</tr>")
     return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
@@ -132,8 +134,8 @@ def _spec_cell(tensor: TensorPlan | None) -> str:
     bits = max(spec.bits for spec in tensor.specs)
     colour = next(colour for limit, colour in BIT_COLOURS if bits <= limit)
     ink = "#fff" if bits >= 8 else "#222"
-    # Short text in the cell (the element), the whole spec on hover.
-    short = re.sub(r"@[^|]*", "", tensor.text)
+    # The cell shows the element, and the block where there is one; the title holds the whole spec.
+    short = re.sub(r"(@block[^:|]*)?(@[^|]*|:[^|]*)?", lambda match: match[1] or "", tensor.text)
     return (
         f'<td class=spec style="background:{colour};color:{ink}" title="{escape(tensor.text)}">'
         f"{escape(short)}</td>"

@@ -87,14 +87,15 @@ def test_hostile_names_are_escaped(results: Results, run: tuple[Run, Path]) -> N
 
 
 def test_bit_plans_stand_tensor_by_tensor(run: tuple[Run, Path]) -> None:
-    plans = {
-        "eight": plan_of("int8@channel:float32", "uint8@tensor:float32"),
-        EVIL: plan_of("int4@channel:float32", "mxfp4"),
-    }
+    plans = [
+        ("eight", plan_of("int8@channel:float32", "uint8@tensor:float32")),
+        (EVIL, plan_of("int4@channel:float32", "mxfp4")),
+    ]
     text = plans_table(plans)
     assert "conv.weight" in text
     assert "conv.bias" not in text
     assert 'title="int4@channel:float32">int4</td>' in text
+    assert 'title="e2m1fn@block32:e8m0">e2m1fn@block32</td>' in text
     assert "<script" not in text
 
 
