@@ -318,7 +318,8 @@ class MainJob:
         plans = table[table["plan_id"] != "float32"]
         good = plans[loss[plans.index] <= loss.iloc[0] + self.settings.accept_loss]
         if good.empty:
-            return str(plans["plan_id"][loss[plans.index].idxmin()])
+            best = int(loss[plans.index].to_numpy().argmin())
+            return str(plans["plan_id"].iloc[best])
         return str(good.sort_values([objective, "plan_id"]).iloc[0]["plan_id"])
 
     def _sensitivity_table(self, sensitivities: Sequence[Array]) -> pd.DataFrame:
@@ -358,7 +359,7 @@ def weight_bytes(layers: Iterable[Any], plan: BitPlan) -> float:
     return sum(bits.values()) / 8
 
 
-def _specs(parts: Parts) -> dict[str, Spec]:
+def _specs(parts: Sequence[tuple[Candidates, Choice]]) -> dict[str, Spec]:
     return {name: spec for group, choice in parts for name, spec in group.tensors(choice).items()}
 
 
