@@ -30,6 +30,7 @@ class _Folder:
     shapes: Mapping[str, KnownShape]
     constants: dict[str, Array]
     partial: dict[str, Partial] = field(default_factory=dict)
+    scalars: set[str] = field(default_factory=set)  # the partial values of rank 0
     quantized: dict[str, Node] = field(default_factory=dict)
 
 
@@ -69,6 +70,7 @@ def _fold(node: Node, folder: _Folder) -> bool:
         folder.constants[node.outputs[0]] = array.reshape(()) if scalar else array
         return True
     folder.partial[node.outputs[0]] = values
+    folder.scalars.update(node.outputs if scalar else ())
     return False
 
 
@@ -127,7 +129,7 @@ def _elements(name: str | None, folder: _Folder) -> Partial | None:
 def _is_scalar(name: str | None, folder: _Folder) -> bool:
     if name in folder.constants:
         return folder.constants[name].ndim == 0
-    return folder.shapes.get(name or "") == ()
+    return name in folder.scalars
 
 
 def _selected(node: Node, values: Partial, folder: _Folder) -> tuple[Partial, bool] | None:

@@ -67,7 +67,7 @@ def _first_that_runs(
                 return chosen, _run(graph, chosen, fill)
             except GraphError as failure:
                 error = error or failure
-    hint = f" (tried lengths {', '.join(map(str, _SAMPLE_LENGTHS))} of {', '.join(free)})" if free else ""
+    hint = f"; give example_inputs that state the length of {', '.join(free)}" if free else ""
     raise GraphError(f"graph '{graph.name}' does not run: {error}{hint}")
 
 

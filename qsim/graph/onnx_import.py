@@ -41,10 +41,11 @@ class Facts:
 def import_onnx(path: Path) -> tuple[Graph, Facts]:
     """The graph of an ONNX file as written: normalised operators, nothing folded, no activation shapes yet."""
     model = read_model(path)
-    facts = _infer(model)
     supported = _supported_operators()
     try:
-        graph = _convert(model.graph, opset_of(model), facts, supported)
+        _check_operators(model.graph, supported)
+        facts = _infer(model)
+        graph = _convert(model.graph, opset_of(model), facts)
     except GraphError as error:
         raise GraphError(f"'{path}': {error}") from error
     _check_names(graph, path)
@@ -70,6 +71,7 @@ def _infer(model: onnx.ModelProto) -> Facts:
             del node.input[1:]
             del node.attribute[:]
     try:
+        onnx.checker.check_model(copy)  # the C++ inference crashes the process on malformed nodes
         inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
     except Exception:  # inference is a help, never a need: without it less is folded
         inferred = copy.graph
@@ -98,12 +100,12 @@ def dtype_name(code: int, owner: str) -> str:
         raise GraphError(f"tensor '{owner}' has the unknown element type {code}") from error
 
 
-def _convert(proto: onnx.GraphProto, opset: int, facts: Facts, supported: frozenset[str]) -> Graph:
+def _convert(proto: onnx.GraphProto, opset: int, facts: Facts) -> Graph:
     parameters = {t.name: _array(t, t.name) for t in proto.initializer}
     tensors = {v.name: _input(v) for v in proto.input if v.name not in parameters}
     nodes: list[Node] = []
     for index, node in enumerate(proto.node):
-        converted = _node(node, index, opset, facts, supported)
+        converted = _node(node, index, opset, facts)
         if converted.op == "Constant":
             parameters[converted.outputs[0]] = _constant(converted)
         else:
@@ -135,11 +137,10 @@ def _input(value: onnx.ValueInfoProto) -> Tensor:
     return Tensor(value.name, tuple(shape), dtype_name(tensor.elem_type, value.name), "input")
 
 
-def _node(proto: onnx.NodeProto, index: int, opset: int, facts: Facts, supported: frozenset[str]) -> Node:
+def _node(proto: onnx.NodeProto, index: int, opset: int, facts: Facts) -> Node:
     outputs = tuple(proto.output)
     name = proto.name or next((o for o in outputs if o), f"{proto.op_type}_{index}")
-    _check_supported(proto, name, supported)
-    attributes = {a.name: _attribute(a, name, opset, facts, supported) for a in proto.attribute}
+    attributes = {a.name: _attribute(a, name, opset, facts) for a in proto.attribute}
     return Node(name, proto.op_type, tuple(i or None for i in proto.input), _trimmed(outputs), attributes)
 
 
@@ -148,6 +149,15 @@ def _trimmed(outputs: tuple[str, ...]) -> tuple[str, ...]:
     while outputs and not outputs[-1]:
         outputs = outputs[:-1]
     return outputs
+
+
+def _check_operators(graph: onnx.GraphProto, supported: frozenset[str]) -> None:
+    """Every operator, also those inside branches, has a meaning here."""
+    for node in graph.node:
+        _check_supported(node, node.name or next(iter(node.output), node.op_type), supported)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _check_operators(attribute.g, supported)
 
 
 def _check_supported(proto: onnx.NodeProto, name: str, supported: frozenset[str]) -> None:
@@ -164,9 +174,7 @@ def _check_supported(proto: onnx.NodeProto, name: str, supported: frozenset[str]
     raise GraphError(f"node '{name}': operator {proto.op_type}{where} is not supported{hint}")
 
 
-def _attribute(
-    proto: onnx.AttributeProto, node: str, opset: int, facts: Facts, supported: frozenset[str]
-) -> Attribute:
+def _attribute(proto: onnx.AttributeProto, node: str, opset: int, facts: Facts) -> Attribute:
     kinds = onnx.AttributeProto
     match proto.type:
         case kinds.FLOAT:
@@ -184,7 +192,7 @@ def _attribute(
         case kinds.STRINGS:
             return tuple(s.decode("utf-8", "replace") for s in proto.strings)
         case kinds.GRAPH:
-            return _convert(proto.g, opset, facts, supported)
+            return _convert(proto.g, opset, facts)
     raise GraphError(f"node '{node}': attribute '{proto.name}' has a type that is not supported")
 
 

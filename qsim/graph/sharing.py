@@ -164,7 +164,7 @@ def _destination(graph: Graph, tensor: str) -> str | None:
     if tensor in graph.outputs:
         return tensor
     for node in graph.consumers.get(tensor, ()):
-        if node.op in _PASS_THROUGH and node.inputs[0] == tensor:
+        if node.op == "Concat" or node.op in _PASS_THROUGH and node.inputs[0] == tensor:
             found = _destination(graph, node.outputs[0])
             if found is not None:
                 return found

@@ -25,11 +25,12 @@ OPERATORS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 5: "DEPTH_TO_SPACE",
     6: "DEQUANTIZE", 9: "FULLY_CONNECTED", 14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU",
     20: "RELU_N1_TO_1", 21: "RELU6", 22: "RESHAPE", 23: "RESIZE_BILINEAR", 25: "SOFTMAX", 26: "SPACE_TO_DEPTH",
-    28: "TANH", 34: "PAD", 36: "GATHER", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 45: "STRIDED_SLICE",
-    49: "SPLIT", 54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM", 60: "PADV2", 65: "SLICE", 67: "TRANSPOSE_CONV",
-    70: "EXPAND_DIMS", 74: "SUM", 77: "SHAPE", 82: "REDUCE_MAX", 83: "PACK", 89: "REDUCE_MIN",
-    97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 100: "MIRROR_PAD", 111: "ELU", 114: "QUANTIZE",
-    117: "HARD_SWISH", 126: "BATCH_MATMUL", 150: "GELU",
+    28: "TANH", 34: "PAD", 36: "GATHER", 37: "BATCH_TO_SPACE_ND", 38: "SPACE_TO_BATCH_ND", 39: "TRANSPOSE",
+    40: "MEAN", 41: "SUB", 43: "SQUEEZE", 45: "STRIDED_SLICE", 49: "SPLIT", 54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM",
+    60: "PADV2", 65: "SLICE", 67: "TRANSPOSE_CONV", 70: "EXPAND_DIMS", 74: "SUM", 77: "SHAPE", 81: "REDUCE_PROD",
+    82: "REDUCE_MAX", 83: "PACK", 88: "UNPACK", 89: "REDUCE_MIN", 97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU",
+    100: "MIRROR_PAD", 102: "SPLIT_V", 111: "ELU", 114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL",
+    150: "GELU",
 }  # fmt: skip
 
 # Per operator the fields of its options table: (name, struct format, default), in the order of the schema.
@@ -55,6 +56,7 @@ _SLOTS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
     "REDUCE_MAX": (("keep_dims", "b", 0),),
     "REDUCE_MIN": (("keep_dims", "b", 0),),
     "PACK": (("values_count", "i", 0), ("axis", "i", 0)),
+    "UNPACK": (("num", "i", 0), ("axis", "i", 0)),
     "GATHER": (("axis", "i", 0), ("batch_dims", "i", 0)),
     "BATCH_MATMUL": (("adj_x", "b", 0), ("adj_y", "b", 0)),
     "MIRROR_PAD": (("mode", "b", 0),),

@@ -85,10 +85,10 @@ def fully_connected(t: Translator, op: FileOperator) -> None:
         t.mix_batch()
     inputs = [name, t.weights(op.inputs[1], (0, 1), 0), t.bias(op, 2)]
     if len(out.shape) == 2:
-        _emit(t, op, "Gemm", inputs, {"transB": 1}, rule="tflite_single")
+        _emit(t, op, "Gemm", inputs, {"transB": 1}, rule="tflite_float")
         return
     rows = t.before(op.outputs[0], "rows")
-    _emit(t, op, "Gemm", inputs, {"transB": 1}, rule="tflite_single", target=rows)
+    _emit(t, op, "Gemm", inputs, {"transB": 1}, rule="tflite_float", target=rows)
     shape = t.integers("shape", (-1, *out.shape[1:]))
     t.add_node("Reshape", [rows, shape], [t.write(op.outputs[0])], name=f"unrows_{op.index}")
 
@@ -286,12 +286,78 @@ def _slice(t: Translator, op: FileOperator, begins: list[int], ends: list[int], 
 
 
 def split(t: Translator, op: FileOperator) -> None:
-    axis = int(t.constant(op.inputs[0]).reshape(-1)[0]) % len(t.tensor(op.inputs[1]).shape)
+    """SPLIT reads (axis, data), SPLIT_V (data, sizes, axis)."""
+    data, axis_input = (op.inputs[1], op.inputs[0]) if op.op == "SPLIT" else (op.inputs[0], op.inputs[2])
+    axis = int(t.constant(axis_input).reshape(-1)[0]) % len(t.tensor(data).shape)
     if axis == 0:
         t.mix_batch()
     sizes = t.integers("split", [t.tensor(index).shape[axis] for index in op.outputs])
     outputs = [t.write(index) for index in op.outputs]
-    t.add_node("Split", [t.read(op.inputs[1]), sizes], outputs, {"axis": axis}, RULE)
+    t.add_node("Split", [t.read(data), sizes], outputs, {"axis": axis}, RULE)
+
+
+def pack(t: Translator, op: FileOperator) -> None:
+    """Stack along a new axis: each input gains the axis, then they are joined."""
+    rank = len(t.tensor(op.outputs[0]).shape)
+    axis = op.options["axis"] % rank
+    if axis == 0:
+        t.mix_batch()
+    axes, rows = t.integers("axes", [axis]), []
+    for number, index in enumerate(op.inputs):
+        row = t.before(op.outputs[0], f"row_{number}")
+        t.add_node("Unsqueeze", [t.read(index), axes], [row], rule=RULE, name=f"pack_{op.index}_{number}")
+        rows.append(row)
+    _move(t, op, "Concat", rows, {"axis": axis})
+
+
+def unpack(t: Translator, op: FileOperator) -> None:
+    """Split along an axis and drop it."""
+    axis = op.options["axis"] % len(t.tensor(op.inputs[0]).shape)
+    if axis == 0:
+        t.mix_batch()
+    sizes, axes = t.integers("split", [1] * len(op.outputs)), t.integers("axes", [axis])
+    rows = [t.before(index, f"row_{op.index}") for index in op.outputs]
+    t.add_node("Split", [t.read(op.inputs[0]), sizes], rows, {"axis": axis}, RULE)
+    for row, index in zip(rows, op.outputs, strict=True):
+        t.add_node("Squeeze", [row, axes], [t.write(index)], rule=RULE, name=f"unpack_{op.index}_{index}")
+
+
+def space_to_batch(t: Translator, op: FileOperator) -> None:
+    """Pad, then move the offsets inside each block of the image to the front of the batch."""
+    (by, bx), pads = _block(t, op), t.constant(op.inputs[2]).astype(np.int64)
+    n, h, w, c = t.tensor(op.inputs[0]).shape
+    padded, folded, turned = (t.before(op.outputs[0], step) for step in ("padded", "folded", "turned"))
+    flat = [0, *pads[:, 0].tolist(), 0, 0, *pads[:, 1].tolist(), 0]
+    h, w = h + int(pads[0].sum()), w + int(pads[1].sum())
+    t.mix_batch()
+    t.add_node("Pad", [t.read(op.inputs[0]), t.integers("pads", flat)], [padded], rule=RULE, name=f"pad_{op.index}")
+    shape = t.integers("blocks", (n, h // by, by, w // bx, bx, c))
+    t.add_node("Reshape", [padded, shape], [folded], rule=RULE, name=f"fold_{op.index}")
+    t.add_node("Transpose", [folded], [turned], {"perm": (2, 4, 0, 1, 3, 5)}, RULE, f"turn_{op.index}")
+    _move(t, op, "Reshape", [turned, t.integers("shape", t.tensor(op.outputs[0]).shape)], {})
+
+
+def batch_to_space(t: Translator, op: FileOperator) -> None:
+    """The inverse of `space_to_batch`, cropped."""
+    (by, bx), crops = _block(t, op), t.constant(op.inputs[2]).astype(np.int64)
+    n, h, w, c = t.tensor(op.inputs[0]).shape
+    folded, turned, whole = (t.before(op.outputs[0], step) for step in ("folded", "turned", "whole"))
+    t.mix_batch()
+    shape = t.integers("blocks", (by, bx, n // (by * bx), h, w, c))
+    t.add_node("Reshape", [t.read(op.inputs[0]), shape], [folded], rule=RULE, name=f"fold_{op.index}")
+    t.add_node("Transpose", [folded], [turned], {"perm": (2, 3, 0, 4, 1, 5)}, RULE, f"turn_{op.index}")
+    full = t.integers("full", (n // (by * bx), h * by, w * bx, c))
+    t.add_node("Reshape", [turned, full], [whole], rule=RULE, name=f"unfold_{op.index}")
+    starts, ends = crops[:, 0], np.array([h * by, w * bx]) - crops[:, 1]
+    parts = [t.integers("starts", starts), t.integers("ends", ends), t.integers("axes", (1, 2))]
+    _move(t, op, "Slice", [whole, *parts], {})
+
+
+def _block(t: Translator, op: FileOperator) -> tuple[int, int]:
+    block = t.constant(op.inputs[1]).reshape(-1)
+    if len(block) != 2 or len(t.tensor(op.inputs[0]).shape) != 4 or block.min() < 1:
+        raise GraphError(f"{op.op} with block {block.tolist()} is not supported, only 2 axes of an image")
+    return int(block[0]), int(block[1])
 
 
 def resize(mode: str) -> Translation:
@@ -437,6 +503,11 @@ TRANSLATIONS: Mapping[str, Translation] = {
     "SLICE": slice_,
     "STRIDED_SLICE": strided_slice,
     "SPLIT": split,
+    "SPLIT_V": split,
+    "PACK": pack,
+    "UNPACK": unpack,
+    "SPACE_TO_BATCH_ND": space_to_batch,
+    "BATCH_TO_SPACE_ND": batch_to_space,
     "RESIZE_NEAREST_NEIGHBOR": resize("nearest"),
     "RESIZE_BILINEAR": resize("linear"),
     "DEPTH_TO_SPACE": blocks("DepthToSpace"),
