@@ -1,0 +1,82 @@
+"""What an array holds, found in one pass: how large, how fine, how many digits. Exactness is proven from these facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from qsim.arithmetic.kernels.compile import kernel
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Every value is an integer times 2^lowest_bit, of magnitude at most `largest`, with at most `digits` significant
+    bits. Zeros do not count; an array of zeros has largest 0."""
+
+    is_finite: bool
+    largest: float
+    lowest_bit: int
+    digits: int
+
+
+@intrinsic
+def _trailing_zeros(typing: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return value(value), generate
+
+
+@kernel
+def _survey32(bits: Any) -> Any:
+    lowest, digits, top = np.int32(1 << 20), np.int32(0), np.int32(0)
+    for i in range(len(bits)):
+        magnitude = np.int32(bits[i] & np.int32(0x7FFFFFFF))
+        exponent = np.int32(max(np.int32(magnitude >> np.int32(23)), np.int32(1)))
+        hidden = np.int32(0x800000) if magnitude >= np.int32(0x800000) else np.int32(0)
+        fraction = np.int32((magnitude & np.int32(0x7FFFFF)) | hidden)
+        zeros = _trailing_zeros(np.int32(fraction | np.int32(0x1000000)))
+        bit = np.int32(exponent + zeros) if magnitude != 0 else np.int32(1 << 20)
+        lowest = min(lowest, bit)
+        digits = max(digits, np.int32(24) - zeros)
+        top = max(top, magnitude)
+    return top, lowest, digits
+
+
+@kernel
+def _survey64(bits: Any) -> Any:
+    lowest, digits, top = np.int64(1 << 20), np.int64(0), np.int64(0)
+    for i in range(len(bits)):
+        magnitude = bits[i] & np.int64(0x7FFFFFFFFFFFFFFF)
+        exponent = max(magnitude >> np.int64(52), np.int64(1))
+        hidden = np.int64(1 << 52) if magnitude >= np.int64(1 << 52) else np.int64(0)
+        fraction = (magnitude & np.int64((1 << 52) - 1)) | hidden
+        zeros = _trailing_zeros(fraction | np.int64(1 << 53))
+        bit = exponent + zeros if magnitude != 0 else np.int64(1 << 20)
+        lowest = min(lowest, bit)
+        digits = max(digits, np.int64(53) - zeros)
+        top = max(top, magnitude)
+    return top, lowest, digits
+
+
+def survey(x: NDArray[Any]) -> Facts:
+    """The facts of an array of floats or integers."""
+    if x.size == 0:
+        return Facts(True, 0.0, 0, 1)
+    if x.dtype.kind in "iub":
+        largest = max(abs(int(x.min())), abs(int(x.max())))
+        return Facts(True, float(largest), 0, max(largest.bit_length(), 1))
+    if x.dtype == np.float32:
+        top, lowest, digits = _survey32(np.ravel(x).view(np.int32))
+        largest, lowest_bit = np.int32(top).view(np.float32), int(lowest) - 150
+    else:
+        top, lowest, digits = _survey64(np.ravel(x).view(np.int64))
+        largest, lowest_bit = np.int64(top).view(np.float64), int(lowest) - 1075
+    is_zero = float(largest) == 0.0
+    return Facts(bool(np.isfinite(largest)), float(largest), 0 if is_zero else lowest_bit, max(int(digits), 1))
