@@ -46,9 +46,6 @@ class Shape:
     channels_in: int
     width_in: int
     height_in: int
-    weight_shape: tuple[int, ...]
-    weight_axis: int | None
-    reduction_axes: tuple[int, ...]
 
 
 def shape_of(layer: Layer) -> Shape:
@@ -82,9 +79,6 @@ def shape_of(layer: Layer) -> Shape:
         channels_in=channels,
         width_in=width,
         height_in=height,
-        weight_shape=tuple(layer.weight_shape),
-        weight_axis=layer.weight_axis,
-        reduction_axes=tuple(layer.reduction_axes),
     )
 
 
@@ -135,13 +129,12 @@ class Pair:
         return 32 if self.outputs is None else self.outputs.bits
 
     def _scale_bits(self) -> float:
-        shape = self.shape.weight_shape
-        if self.weights is None or self.weights.scale is None or not shape:
+        """Per weight; a weight is a matrix [outputs, K], a scale a channel runs over rows, blocks along K."""
+        if self.weights is None or self.weights.scale is None or not self.shape.weights:
             return 0.0
-        axis = self.shape.reduction_axes[-1] if self.shape.reduction_axes else -1
-        if self.weights.granularity is not None and self.weights.granularity.kind == "channel":
-            axis = self.shape.weight_axis if self.shape.weight_axis is not None else 0
-        return self.weights.scale_bits_per_element(shape, axis)
+        matrix = (max(1, self.shape.weights // self.shape.reduction), self.shape.reduction)
+        by_channel = self.weights.granularity is not None and self.weights.granularity.kind == "channel"
+        return self.weights.scale_bits_per_element(matrix, 0 if by_channel else 1)
 
 
 @dataclass(frozen=True)

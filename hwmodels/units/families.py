@@ -50,7 +50,7 @@ def mul_int_su(u: Unit) -> Circuit:
 def mac_int(u: Unit) -> Circuit:
     c = Circuit()
     _multiply(c, u.w, u.a, "rows")
-    c.add("accumulate", u.acc, min(u.w, u.a))
+    c.add("accumulate", u.acc, min(u.w, u.a), reach=u.w + u.a)
     c.add("register", u.acc)
     return c
 
@@ -59,7 +59,7 @@ def pe_ws(u: Unit) -> Circuit:
     """po <= pi + wr * ai: no clear gate; weight (with enable), activation and partial-sum registers."""
     c = Circuit()
     _multiply(c, u.w, u.a, "rows")
-    c.add("add_rows", u.acc, min(u.w, u.a))
+    c.add("add_rows", u.acc, min(u.w, u.a), reach=u.w + u.a)
     c.add("register", u.acc + u.w + u.a)
     c.add("enable", u.w, on_path=False)
     return c
@@ -143,16 +143,15 @@ def mac_fp_kulisch(u: Unit) -> Circuit:
     return c
 
 
-def _round(c: Circuit, bits: int, exponent: int, eo: int, mo: int, *, normalize: bool = True) -> None:
+def _round(c: Circuit, bits: int, exponent: int, eo: int, mo: int, variant: str = "") -> None:
     """Round a `bits`-wide significand with an `exponent`-bit exponent to E(eo)M(mo), nearest even, saturating."""
     padded = max(bits, mo + 3)
     internal = max(exponent, eo) + 3
-    if normalize:
-        c.add("normalize", bits)
-        c.add("any", bits, on_path=False)
+    c.add("normalize", bits, variant=variant)
+    c.add("any", bits, on_path=False)
     c.add("exponent_add", internal, 2, count=2)
     c.add("compare", internal, on_path=False)
-    c.add("shift", bits, padded.bit_length(), reach=padded + bits, variant="sticky")
+    c.add("shift", bits, padded.bit_length(), reach=padded + bits, variant="sticky" + variant)
     c.add("sticky", bits)
     c.add("kept", mo + 2, padded.bit_length(), on_path=False)
     c.add("increment", mo + internal)
@@ -202,7 +201,7 @@ def fp_add(u: Unit) -> Circuit:
 def cvt_fp(u: Unit) -> Circuit:
     c = Circuit()
     _decode(c, u.ew)
-    _round(c, u.mw + 1, u.ew, u.eo, u.mo)
+    _round(c, u.mw + 1, u.ew, u.eo, u.mo, "_same_range" if u.eo == u.ew else "_decoded")
     return c
 
 

@@ -38,12 +38,22 @@ def _adder(bits: int) -> Terms:
     return {"prefix": bits, "prefix_log": bits * log2(max(bits, 2))}
 
 
+def _sign_rows(op: Operation) -> Terms:
+    """Full adders where the accumulator meets the sign copies of the product's carry-save rows."""
+    if not op.other:
+        return {}
+    beyond = max(op.bits - op.reach, 0)
+    return {"sign_row": beyond * carry_save_levels(op.other), "merge": min(op.reach, op.bits)}
+
+
 def gate_terms(op: Operation) -> Terms:
     """Gate counts of one operation by fitted constant."""
     bits = op.bits
     match op.kind:
         case "multiply":
             terms: Terms = {"partial_product": bits * op.other, "full_adder": bits * max(op.other - 2, 0)}
+            if op.variant in ("signed", "rows"):
+                terms["signed_rows"] = op.other**2
             if op.other > 1 and op.variant != "rows":
                 terms |= _adder(bits + op.other - 2)
             return terms
@@ -51,19 +61,19 @@ def gate_terms(op: Operation) -> Terms:
             return {"tree_adder": bits * (2 if op.kind == "fold" else 1)}
         case "carry_propagate" | "offset":
             return _adder(bits)
-        case "accumulate" | "accumulate_signed":
-            gates = {"gate": bits, "sign_row": bits * carry_save_levels(op.other + 1) if op.other else 0}
-            return gates | _adder(bits)
+        case "accumulate" | "add_rows":
+            gated = bits if op.kind == "accumulate" else 0
+            return {"accumulate": bits, "gate": gated, **_sign_rows(op)}
+        case "accumulate_signed":
+            return {"accumulate_signed": bits}
         case "add_word":
             return {"tree_adder": bits}
-        case "add_rows":
-            return {"sign_row": bits * carry_save_levels(op.other + 1)} | _adder(bits)
         case "popcount_xnor":
             return {"xnor": bits}
         case "count_ones":
             return {"count_ones": bits - bits.bit_length()}
         case "compare":
-            return {"compare": bits}
+            return {"compare": bits, "compare_log": bits * log2(bits)}
         case "mux" | "enable":
             return {"mux": bits}
         case "gate_lanes":
@@ -75,9 +85,9 @@ def gate_terms(op: Operation) -> Terms:
         case "exponent_add":
             return {"exponent": bits}
         case "shift":
-            return {"shift" + op.variant: _spread(bits, op.other, op.reach)}
+            return {"shift_" + op.variant: _spread(bits, op.other, op.reach)}
         case "normalize":
-            return {"normalize": bits * levels(bits)}
+            return {"normalize" + op.variant: bits * levels(bits)}
         case "count_zeros":
             return {"count_zeros": bits}
         case "increment" | "round_half_up" | "clamp":

@@ -103,7 +103,7 @@ def lut_terms(op: Operation) -> Terms:
         case "shift":
             if op.variant == "requant":
                 return {"requant": bits}
-            return {"shift_" + (op.variant or "fixed"): mux_luts(bits, op.other, op.reach)}
+            return {"shift_" + (op.variant.split("_")[0] or "fixed"): mux_luts(bits, op.other, op.reach)}
         case "normalize":
             return {"normalize": bits * max(1, (bits - 1).bit_length())}
         case "count_zeros":

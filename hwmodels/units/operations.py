@@ -24,7 +24,8 @@ class Operation:
         shift         `bits` live input bits spread by `other` shift stages (see `reach`)
         normalize     leading-zero count of `bits` and the shift that removes them
         count_zeros   leading-zero count alone
-    reach: output bits of a shift that are looked at (a barrel shifter cannot touch more)
+    reach: output bits of a shift that are looked at (a barrel shifter cannot touch more); for accumulate and add_rows
+        the bits of the product, beyond which its rows only hold copies of the sign
     """
 
     kind: str
