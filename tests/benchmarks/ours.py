@@ -1,6 +1,6 @@
 """Our column in the peers' benchmark: python ../shared/bench/emulator_peers.py --ours tests/benchmarks/ours.py ...
 
-One thread, unless QSIM_THREADS says otherwise. The result goes into one array that is kept from call to call (`out=`), as
+One thread, unless QSIM_THREADS says otherwise. The result goes into one array kept from call to call (`out=`), as
 the memcpy row of the benchmark does.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[2]))
 os.environ.setdefault("QSIM_THREADS", "1")
 
-import qsim  # noqa: E402
+import qsim
 
 SEED = 0
 SPECS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -1,13 +1,14 @@
 """Compiled kernels behind `qsim.quantize`: one pass over memory, the same bits as the general path.
 
-`quantize` answers None for what the kernels do not cover, and the caller takes the general path: wrapping overflow,
-affine rules other than divide, zero points by the rule minmax, and some formats too wide for a table. Nothing here imports numba before a first large array comes by.
+`quantize` answers None for what the kernels do not cover, and the caller takes the general path. Nothing here imports
+numba before the first large array comes by.
 
-    bits        bitcasts, and the decorator that compiles        modes     what a kernel is told, as tuples of scalars
-    grid        one value onto an integer or minifloat grid      facts     from Spec to those tuples
-    codebook    one value by table look-up                       segments  loops with given scales
-    stochastic  random bits by flat index                        blocks    loops that find the scales of blocks
-    threads     how many, and who does what                      cast      the calls that put these together
+    cast        one call taken apart: mode, scales, loop         segments  loops with given scales
+    facts       from format and cast to a mode's scalars         blocks    loops that find the scales of blocks
+    modes       what a kernel is told, as tuples of scalars      scales    scales that the call does not give
+    grid        one value onto an integer or minifloat grid      threads   how many, and who does what
+    codebook    one value by table look-up                       bits      bit-level primitives, the compiling decorator
+    stochastic  random bits by flat index                        vectors   sixteen elements at once
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from qsim.casting.fast.bits import fill_16, kernel, peak_of_16, peaks_of_16_by_16, power_below
+from qsim.casting.fast.bits import kernel, power_below
 from qsim.casting.fast.grid import nearest_even
-from qsim.casting.fast.modes import AmaxRule, PowerOfTwoRule
+from qsim.casting.fast.modes import PowerOfTwoRule
 from qsim.casting.fast.segments import round_row
+from qsim.casting.fast.vectors import LANES, fill_16, peak_of_16, peaks_of_16_by_16
 
-STRETCH = 512  # elements handled at a time (one block, if that is longer)
-LANES = 16
+STRETCH = 512  # elements handled at a time (one block, if that is longer); a multiple of LANES * LANES
 
 
 @kernel
@@ -56,6 +56,7 @@ def _scale_of_block(peak: Any, rule: Any) -> Any:
 
 
 def power_of_two_scale(peak: Any, rule: Any) -> Any:
+    """See PowerOfTwoRule; exponents are exact, down to subnormal peaks."""
     is_tiny = peak < rule.smallest_normal
     lifted = peak * rule.lift if is_tiny else peak
     power = power_below(lifted)
@@ -66,6 +67,7 @@ def power_of_two_scale(peak: Any, rule: Any) -> Any:
 
 
 def amax_scale(peak: Any, rule: Any) -> Any:
+    """See AmaxRule."""
     own = peak / rule.divisor / rule.outer
     stored = nearest_even(own, rule.outer - rule.outer, rule.mode.grid)
     stored = rule.for_zero if own == 0 else max(stored, rule.smallest)
@@ -74,10 +76,22 @@ def amax_scale(peak: Any, rule: Any) -> Any:
 
 @kernel
 def round_blocks(
-    x: Any, y: Any, first: int, last: int, length: int, block: int, rule: Any, one: Any, zero_point: Any, mode: Any
+    x: Any,
+    y: Any,
+    first: int,
+    last: int,
+    length: int,
+    block: int,
+    rule: Any,
+    one: Any,
+    no_offset: Any,
+    mode: Any,
 ) -> Any:
-    """Stretches first..last-1 of a rows x length array in blocks with scales by `rule`; a row is stretches_of(length,
-    block) of them. Scales and quotients have the type of the array `one`. Returns whether it met a NaN."""
+    """Round stretches first..last-1 of a rows x length array in blocks with scales by `rule`.
+
+    A row is stretches_of(length, block) of them. Scales and quotients have the type of the array `one`. Returns whether
+    it met a NaN.
+    """
     has_nan = False
     zero = np.zeros(1, x.dtype)[0]
     blocks = max(STRETCH // block, 1)
@@ -100,7 +114,7 @@ def round_blocks(
             scales[b] = scale_of_block(scales[b], rule)
         for b in range(count):
             _fill(spread, b * block, block, scales[b])
-        has_nan |= round_row(x, y, start, spread[: stop - start], zero_point, mode)
+        has_nan |= round_row(x, y, start, spread[: stop - start], no_offset, mode)
     return has_nan
 
 

@@ -29,6 +29,7 @@ class Codebook(NamedTuple):
 
 @kernel
 def look_up(value: Any, book: Codebook) -> Any:
+    """The value that float32 `value` becomes."""
     code = code_of(value)
     entry = book.entries[np.uint32(code >> np.uint32(16))]
     above = (code & np.uint32(_NEVER)) > (entry & np.uint32(_NEVER))

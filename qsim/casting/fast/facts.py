@@ -6,11 +6,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from qsim.casting.fast.modes import AmaxRule, Directed, Grid, NearestEven, NearestEvenWide, PowerOfTwoRule, Stochastic
+from qsim.casting.fast.modes import (
+    AmaxRule,
+    Directed,
+    Grid,
+    NearestEven,
+    NearestEvenWide,
+    PowerOfTwoRule,
+    Stochastic,
+)
 from qsim.formats import E8M0, Element, Float, Integer, TwosComplement
 from qsim.spec import Cast, Rounding, Scale
 
@@ -91,9 +98,13 @@ def _overflow(element: TwosComplement | Float, cast: Cast) -> tuple[float, ...] 
             return None
 
 
-def _beyond(element: TwosComplement | Float, rounding: Rounding, top: tuple[float, float]) -> tuple[float, ...]:
-    """IEEE 754-2019, 7.4: what overflows is infinity (NaN without one), but a finite value stays at the largest
-    number where the rounding goes toward the format."""
+def _beyond(
+    element: TwosComplement | Float, rounding: Rounding, top: tuple[float, float]
+) -> tuple[float, ...]:
+    """What overflows is infinity (NaN without one), but finite values stay where the rounding goes toward the format.
+
+    Source: IEEE 754-2019, 7.4.
+    """
     outside = math.inf if element.has_infinity else math.nan
     infinite = (outside, outside if element.signed else math.nan)
     stops_positive = rounding.kind in ("toward_zero", "to_odd", "floor")
@@ -138,7 +149,9 @@ def _stochastic(grid: Grid, rounding: Rounding, carrier: Carrier) -> Stochastic 
     return Stochastic(grid, carrier(2.0**bits - offset), carrier(2.0**-bits), ties_even, ties_odd)
 
 
-def power_of_two_rule(element: Element, scale: Scale, for_zero: float, working: Carrier) -> PowerOfTwoRule | None:
+def power_of_two_rule(
+    element: Element, scale: Scale, for_zero: float, working: Carrier
+) -> PowerOfTwoRule | None:
     """The scale rules floor, ceil, even and rceil with an e8m0 scale; `for_zero` is the scale of a block of zeros."""
     mantissa, exponent = math.frexp(element.largest)
     if scale.element != E8M0 or not -60 <= exponent <= 60:
@@ -154,7 +167,9 @@ def power_of_two_rule(element: Element, scale: Scale, for_zero: float, working: 
     return PowerOfTwoRule(working(2.0 ** (1 - exponent)), doubled_beyond, *map(working, facts))
 
 
-def amax_rule(element: Element, scale: Scale, for_zero: float, outer: float, carrier: Carrier) -> AmaxRule | None:
+def amax_rule(
+    element: Element, scale: Scale, for_zero: float, outer: float, carrier: Carrier
+) -> AmaxRule | None:
     """The rules amax and amax_half; `outer` is the scale of the scale, 1 without one."""
     divisor = element.largest
     if scale.rule == "amax_half":
@@ -163,4 +178,6 @@ def amax_rule(element: Element, scale: Scale, for_zero: float, outer: float, car
     mode = mode_of(scale.element, Cast(), carrier)
     if not isinstance(mode, NearestEven) or float(carrier(divisor)) != divisor:
         return None
-    return AmaxRule(carrier(divisor), carrier(outer), mode, carrier(for_zero), carrier(scale.element.smallest))
+    return AmaxRule(
+        carrier(divisor), carrier(outer), mode, carrier(for_zero), carrier(scale.element.smallest)
+    )

@@ -20,6 +20,7 @@ from qsim.casting.fast.modes import Directed, Grid, NearestEvenWide, Stochastic
 
 @kernel
 def nearest_even(value: Any, zero_point: Any, grid: Grid) -> Any:
+    """See NearestEven."""
     magnitude = abs(value)
     magnitude = grid.cap if magnitude > grid.cap else magnitude
     power = power_below(magnitude)
@@ -43,6 +44,7 @@ def nearest_even_wide(value: Any, mode: NearestEvenWide) -> Any:
 
 @kernel
 def directed(value: Any, zero_point: Any, mode: Directed) -> Any:
+    """See Directed."""
     lower, rest, step, odd = _split(value, mode.grid)
     if_positive = mode.positive_odd if odd else mode.positive_even
     if_negative = mode.negative_odd if odd else mode.negative_even
@@ -53,6 +55,7 @@ def directed(value: Any, zero_point: Any, mode: Directed) -> Any:
 
 @kernel
 def stochastic(value: Any, zero_point: Any, random: Any, mode: Stochastic) -> Any:
+    """See Stochastic; `random` is the integer r."""
     lower, rest, step, _ = _split(value, mode.grid)
     threshold = (mode.certain - float_like(random, mode.certain)) * mode.resolution * step
     ties = mode.ties_odd if random & 1 else mode.ties_even

@@ -88,8 +88,10 @@ class Seeded(NamedTuple):
 
 
 class PowerOfTwoRule(NamedTuple):
-    """A block's scale is 2^(floor(log2 peak) - emax), doubled where the peak lies high in its binade. In the type of
-    the data."""
+    """A block's scale is 2^(floor(log2 peak) - emax), doubled where the peak lies high in its binade.
+
+    In the type of scales and quotients.
+    """
 
     per_power: Any  # 2^-emax of the element
     doubled_beyond: Any  # peak / power of two below it, beyond which the scale doubles; 2 for never

@@ -1,7 +1,7 @@
 """The loops: every element divided by its scale, rounded, multiplied back, in one pass over memory.
 
-An array is a C-contiguous row of `rows x length` elements; each row is cut into pieces of `block` elements (the last may
-be ragged), and all elements of a piece share one scale. That covers a tensor, channels, tokens and blocks.
+A contiguous array is `rows x length` elements; each row is cut into pieces of `block` elements (the last one ragged),
+and all elements of a piece share one scale. That covers a tensor, channels, tokens and blocks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ def _round_value(value: Any, index: Any, zero_point: Any, mode: Any) -> Any:
     if mode.instance_class is Codebook:
         return lambda value, index, zero_point, mode: look_up(value, mode)
     return None
-
 
 
 @kernel
