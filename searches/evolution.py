@@ -153,8 +153,10 @@ class _Genes(PymooProblem):
         super().__init__(len(upper), n_objectives, n_ieq_constr=1, xl=0 * upper, xu=upper, vtype=int)
 
     def _evaluate(self, x: IntArray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        out["G"] = _over_budget(self.selections, x)[:, None]
-        out["F"] = self.measured(x)
+        values = self.measured(x)
+        failed: NDArray[np.bool_] = ~np.all(np.isfinite(values), axis=1, keepdims=True)
+        out["G"] = _over_budget(self.selections, x)[:, None] + failed
+        out["F"] = np.where(failed, 0.0, values)
 
 
 class _ToBudgets(Repair):

@@ -26,6 +26,8 @@ def solve(problem: Problem) -> SearchResult:
     if name in problem.columns:
         start = np.array([int(values.argmin()) for values in problem.columns[name].values])
     selection = problem.evaluate(improve(moves, repair(moves, start)))
+    if not selection.feasible:  # stuck between budgets: once more from the other side
+        selection = problem.evaluate(improve(moves, repair(moves, moves.cheapest())))
     seconds = time.perf_counter() - started
     if not selection.feasible:
         return SearchResult(

@@ -44,6 +44,14 @@ class Moves:
             excess += over.sum(axis=0) / max(1, abs(limit))
         return Outcome(objective, excess)
 
+    def cheapest(self) -> IntArray:
+        """Per group the option with the least sum of shares of the budgets."""
+        shares = np.zeros(len(self.group))
+        for name, rows in self._budgets.items():
+            shares += rows.sum(axis=0) / max(1, abs(self.problem.budgets[name]))
+        ends = self.start + self.problem.sizes
+        return np.array([int(shares[a:b].argmin()) for a, b in zip(self.start, ends, strict=True)])
+
     def _rows(self, name: str) -> IntArray:
         """The sums behind a cost as rows [sums, moves]: what each option adds to each sum."""
         if name in self.problem.columns:

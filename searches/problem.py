@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import floor, prod
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +75,8 @@ class Selection:
     """One answer: an option index per group, and what it costs in the problem's integers."""
 
     choices: tuple[int, ...]
-    totals: Mapping[str, int]
-    excess: Mapping[str, int] = field(default_factory=dict)  # over the budgets that it breaks
+    totals: Mapping[str, int] = field(hash=False)
+    excess: Mapping[str, int] = field(default_factory=dict, hash=False)  # over the budgets that it breaks
 
     @property
     def feasible(self) -> bool:
@@ -102,7 +102,7 @@ class SearchResult:
     seconds: float = 0.0
     claim: str = ""
     history: tuple[float, ...] = ()
-    details: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> Selection:

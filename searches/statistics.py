@@ -33,7 +33,10 @@ def wilson_interval(correct: float, samples: int, confidence: float = 0.95) -> I
     share = correct / samples
     centre = (share + z * z / (2 * samples)) / (1 + z * z / samples)
     half = z / (1 + z * z / samples) * np.sqrt(share * (1 - share) / samples + (z / (2 * samples)) ** 2)
-    return Interval(share, float(max(0.0, centre - half)), float(min(1.0, centre + half)))
+    # The interval of none (all) right starts at 0 (ends at 1) exactly; in floating point only nearly.
+    low = 0.0 if correct == 0 else float(centre - half)
+    high = 1.0 if correct == samples else float(centre + half)
+    return Interval(share, low, high)
 
 
 def bootstrap_interval(
