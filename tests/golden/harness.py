@@ -129,7 +129,10 @@ def check(file: GoldenFile) -> list[Comparison]:
         return []
     if not claims:
         raise LookupError(f"{file.name}: no family module knows this form of file")
-    results = [result for checker in claims for result in checker(file)]
+    try:
+        results = [result for checker in claims for result in checker(file)]
+    except KeyError as error:
+        raise LookupError(f"{file.name}: unknown name {error}") from error
     if file.unread:
         raise LookupError(f"{file.name}: no family module knows the arrays {', '.join(file.unread)}")
     if not results:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -35,27 +36,45 @@ OCP = {
     "e3m2": "e3m2fn",
     "int8": "fixed8.2",
 }
-CONVENTIONS = {"ieee": "", "fn": "-inf", "fin": "-inf-nan"}
+CONVENTIONS = {"ieee": "", "fn": "-inf", "fin": "-inf-nan", "fnuz": "fnuz"}
 IEEE = {"binary16": "float16", "binary32": "float32", "binary64": "float64"}
 
 
-def element_of(name: str) -> str:
-    """Our expression for a format name of gfloat or ml_dtypes."""
+def element_of(name: str, facts: Mapping[str, Any] | None = None) -> str:
+    """Our expression for a format name of gfloat or ml_dtypes, or for the facts of a format with another name."""
     if name.startswith("ocp_"):
         return OCP.get(name[4:], name[4:])
-    if found := re.fullmatch(r"(e\d+m\d+)_(ieee|fn|fin)", name):
+    if found := re.fullmatch(r"(e\d+m\d+)_(ieee|fn|fin|fnuz)", name):
         return found[1] + CONVENTIONS[found[2]]
-    return IEEE.get(name, name)
+    name = IEEE.get(name, name)
+    return name if facts is None or is_spec(name) else element_with(facts)
 
 
-def decoded(name: str, codes: np.ndarray) -> np.ndarray:
-    spec = qsim.parse(element_of(name))
+def element_with(facts: Mapping[str, Any]) -> str:
+    """Our expression for gfloat's facts of a format (`__meta__["format"]`)."""
+    has_inf, has_nan = facts["domain"] == "extended", facts["num_nans"] > 0
+    suffix = "fnuz" if has_nan and not has_inf and not facts["has_nz"] else ""
+    modifiers = "" if has_inf or suffix else "-inf" if has_nan else "-inf-nan"
+    sign = "" if facts["signed"] else "-sign"
+    return f"e{facts['expBits']}m{facts['precision'] - 1}{suffix}+bias{facts['bias']}{modifiers}{sign}"
+
+
+def is_spec(name: str) -> bool:
+    try:
+        qsim.parse(name)
+    except qsim.SpecError:
+        return False
+    return True
+
+
+def decoded(element: str, codes: np.ndarray) -> np.ndarray:
+    spec = qsim.parse(element)
     return qsim.decode(qsim.Quantized(codes, None, None, spec, codes.shape, dtype="float64"))
 
 
 def check_tables(file: GoldenFile) -> Iterator[Comparison]:
     for name in file.names:
-        yield compare(name, decoded(name, np.arange(len(file[name]))), file[name])
+        yield compare(name, decoded(element_of(name), np.arange(len(file[name]))), file[name])
 
 
 def cast_of(mode: str) -> tuple[str, str | None]:
@@ -68,14 +87,14 @@ def cast_of(mode: str) -> tuple[str, str | None]:
 
 def check_round(file: GoldenFile) -> Iterator[Comparison]:
     """Values of every mode, and codes where the value is not NaN."""
-    name, x, table = file.meta["format"]["name"], file["x"], file["table"]
-    yield compare("table", decoded(name, np.arange(len(table))), table)
+    element, x, table = element_of(file.meta["format"]["name"], file.meta["format"]), file["x"], file["table"]
+    yield compare("table", decoded(element, np.arange(len(table))), table)
     for mode in file.names:
         if mode in ("x", "table") or mode.startswith("srbits_"):
             continue
         cast, bits = cast_of(mode)
         options = {} if bits is None else {"random_bits": file[bits].astype(np.int64)}
-        spec = element_of(name) + cast
+        spec = element + cast
         golden = table[file[mode]]
         yield compare(mode, qsim.decode(qsim.encode(x, spec, **options)), golden.astype(np.float32))
         is_number = ~np.isnan(golden)
