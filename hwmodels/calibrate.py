@@ -63,7 +63,9 @@ DFF_NAND2 = (("register", 4.522 / 0.798),)
 SOURCES = (
     Source("lut", "fpga_xilinx_yosys.csv", "lut", "LUT1-6", YOSYS, "xcup_rows"),
     Source("carry", "fpga_xilinx_yosys.csv", "carry4", "CARRY4", YOSYS, "xcup_rows"),
-    Source("area_nand2", "asic_nangate45.csv", "area_nand2", "NAND2", NANGATE, "", 0.3, 0.05, 0.04, DFF_NAND2),
+    Source(
+        "area_nand2", "asic_nangate45.csv", "area_nand2", "NAND2", NANGATE, "", 0.3, 0.05, 0.04, DFF_NAND2
+    ),
     Source("energy_fj", "asic_nangate45.csv", "e_total_fj", "fJ a cycle", NANGATE, "", 0.3, 0.05, 0.04),
     Source("delay_ps", "asic_nangate45.csv", "delay_ps", "ps", NANGATE, "", 0.3, 0.08, 0.04),
     Source("ice40_period_ns", "fpga_ice40_fmax.csv", "fmax_median_mhz", "ns", NEXTPNR, "", 0.2, 0.03, 0.1),

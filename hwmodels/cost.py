@@ -42,7 +42,9 @@ COLUMNS = (
     Column("dram_bytes", "bytes/sample", "sum", "off-chip traffic of one sample"),
     Column("flash_bytes", "bytes", "sum", "weights, biases and scales stored"),
     Column("weight_bytes", "bytes", "sum", "weights and their scales stored"),
-    Column("has_kernel", "0 or 1", "min", "whether the microcontroller's library has a kernel for the formats"),
+    Column(
+        "has_kernel", "0 or 1", "min", "whether the microcontroller's library has a kernel for the formats"
+    ),
     Column("macs", "products/sample", "sum", "multiply-accumulates"),
     Column("bops", "bit operations/sample", "sum", "macs x weight bits x activation bits"),
 )

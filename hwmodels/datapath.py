@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log2
+from typing import Any
 
 from hwmodels.units.unit import Unit
 from qsim.formats import AdditivePowerOfTwo, Bipolar, Element, Fixed, Float, Integer, PowerOfTwo, Ternary
@@ -53,7 +54,7 @@ def operand(spec: Spec | None) -> Operand:
 
 
 def _of_element(element: Element, block: int, power_of_two: bool) -> Operand:
-    rest = {"block": block, "power_of_two_scale": power_of_two}
+    rest: dict[str, Any] = {"block": block, "power_of_two_scale": power_of_two}
     match element:
         case Integer() | Fixed() | Ternary():
             return Operand("integer", element.bits, element.signed, **rest)
@@ -61,9 +62,7 @@ def _of_element(element: Element, block: int, power_of_two: bool) -> Operand:
             bits = 1 if element.bits == 1 else element.bits + 1
             return Operand("integer", bits, True, **rest)
         case Float():
-            return Operand(
-                "float", element.bits, element.signed, element.exponent, element.mantissa, **rest
-            )
+            return Operand("float", element.bits, element.signed, element.exponent, element.mantissa, **rest)
         case PowerOfTwo():
             return Operand("pot", element.bits, True, element.shift_bits, terms=1, **rest)
         case AdditivePowerOfTwo():
@@ -96,7 +95,7 @@ def _as_float(x: Operand) -> tuple[int, int]:
 def kulisch_bits(w: Operand, a: Operand) -> int:
     """Width of the exact sum of two products' range: the register formula of ../shared/golden/hw without guard."""
     (ew, mw), (ea, ma) = _as_float(w), _as_float(a)
-    return (mw + ma + 2 + 2**ew - 1 + 2**ea - 1 - 2) + 1
+    return mw + ma + (1 << ew) + (1 << ea) - 1
 
 
 def accumulator(spec: Spec | None, w: Operand, a: Operand, reduction: int) -> Accumulator:
@@ -110,7 +109,9 @@ def accumulator(spec: Spec | None, w: Operand, a: Operand, reduction: int) -> Ac
     if w.block or a.block:
         return Accumulator(32, 8, 23)
     if w.kind == "float" or a.kind == "float":
-        exact = kulisch_bits(w, a) + guard if max(_as_float(w)[0], _as_float(a)[0]) < 8 else MAX_KULISCH_BITS + 1
+        exact = (
+            kulisch_bits(w, a) + guard if max(_as_float(w)[0], _as_float(a)[0]) < 8 else MAX_KULISCH_BITS + 1
+        )
         return Accumulator(exact) if exact <= MAX_KULISCH_BITS else Accumulator(32, 8, 23)
     if w.kind == "pot" or a.kind == "pot":
         pot, other = (w, a) if w.kind == "pot" else (a, w)
@@ -201,8 +202,8 @@ def _block_units(w: Operand, a: Operand, lanes: int, block: int) -> Parts:
 def output_units(w: Operand, a: Operand, acc: Accumulator, out: Operand) -> Parts:
     """The circuits that turn one accumulator into one output value, once an output.
 
-    Integers: a shift where every scale is a power of two, else a dyadic multiply, or thresholds (FINN) where the
-    pricing finds them cheaper is left to the target. Floats: a converter. Block outputs add a running maximum.
+    Integers: a shift where every scale is a power of two, else a dyadic multiply; a target may use thresholds instead.
+    Floats: a converter, and a multiplier for scales that are no powers of two. Block outputs: a running maximum.
     """
     parts: list[tuple[float, Unit]] = []
     shift_only = w.power_of_two_scale and a.power_of_two_scale and out.power_of_two_scale
@@ -218,9 +219,7 @@ def output_units(w: Operand, a: Operand, acc: Accumulator, out: Operand) -> Part
         if not acc.is_float:
             parts.append((1, Unit("int_to_fp", b=acc.bits, eo=exponent, mo=mantissa)))
         elif (acc.exponent, acc.mantissa) != (exponent, mantissa):
-            parts.append(
-                (1, Unit("cvt_fp", ew=acc.exponent, mw=acc.mantissa, eo=exponent, mo=mantissa))
-            )
+            parts.append((1, Unit("cvt_fp", ew=acc.exponent, mw=acc.mantissa, eo=exponent, mo=mantissa)))
         if not shift_only:
             parts.append((1, Unit("fp_mul", eo=exponent, mo=mantissa)))
     if out.block:

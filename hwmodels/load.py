@@ -86,7 +86,12 @@ def _check_choices(where: str, values: Mapping[str, Any]) -> None:
 def _checked(where: str, key: str, value: Any, kind: str) -> Any:
     """A value of the dataclass field's type; numbers must be positive or zero."""
     if kind in ("float", "int"):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0 or value == float("inf"):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not value >= 0
+            or value == float("inf")
+        ):
             raise UserError(f"{where}: {key} must be a finite number of at least 0, got {value!r}")
         if kind == "int" and int(value) != value:
             raise UserError(f"{where}: {key} must be a whole number, got {value!r}")

@@ -60,7 +60,7 @@ class Target:
 
         workload = make_workload(layers, weights, inputs, outputs, accumulators)
         rows = [self._layer_cost(pair, self.design) for pair in workload.pairs]
-        columns = list(rows[0]) if rows else [column for column in BY_NAME]
+        columns = list(rows[0]) if rows else list(BY_NAME)
         table = np.array([[row[name] for name in columns] for row in rows], dtype=np.float64)
         return pd.DataFrame(table.reshape(len(rows), len(columns))[workload.index], columns=columns)
 
@@ -83,4 +83,3 @@ class Target:
             totals |= KINDS[self.kind].derive(costs, totals, self.design)
         order = [n for n in costs.columns if n in totals] + [n for n in totals if n not in costs.columns]
         return pd.Series({name: totals[name] for name in order}, dtype=np.float64)
-

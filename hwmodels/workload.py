@@ -164,14 +164,17 @@ def make_workload(
             f"{len(inputs)} inputs, {len(outputs)} outputs, {len(accumulators)} accumulators"
         )
     shape_ids, shapes = _intern(layers, shape_of)
-    spec_ids, specs = zip(*(_intern(column, lambda spec: spec) for column in (weights, inputs, outputs, accumulators)))
+    spec_ids, specs = zip(
+        *(_intern(column, lambda spec: spec) for column in (weights, inputs, outputs, accumulators))
+    )
     sizes = [len(specs_of) + 1 for specs_of in specs]
     key = shape_ids
     for ids, size in zip(spec_ids, sizes):
         key = key * size + ids
     _, first, index = np.unique(key, return_index=True, return_inverse=True)
     pairs = tuple(
-        _pair(shapes[shape_ids[row]], *(specs_of[ids[row]] for specs_of, ids in zip(specs, spec_ids))) for row in first
+        _pair(shapes[shape_ids[row]], *(specs_of[ids[row]] for specs_of, ids in zip(specs, spec_ids)))
+        for row in first
     )
     return Workload(pairs, index.reshape(-1))
 

@@ -1,0 +1,1 @@
+"""Costs of application-specific silicon."""

@@ -7,7 +7,9 @@ from math import ceil
 from qsim.errors import UserError
 
 
-def systolic_cycles(dataflow: str, vectors: int, reduction: int, outputs: int, rows: int, columns: int) -> int:
+def systolic_cycles(
+    dataflow: str, vectors: int, reduction: int, outputs: int, rows: int, columns: int
+) -> int:
     """Compute cycles of one matrix product [vectors, reduction] x [reduction, outputs] on a rows x columns array.
 
     ws (weights stay): ceil(K/R) ceil(N/C) (2R + C + M - 2) - 1; os (outputs stay): ceil(M/R) ceil(N/C)

@@ -1,0 +1,1 @@
+"""Costs of FPGA designs: streaming dataflow and one shared array."""

@@ -46,7 +46,9 @@ def _timing(pair: Pair, fpga: Fpga) -> Row:
     """The larger of the systolic schedule and of the weights' port."""
     shape = pair.shape
     outputs = max(1, shape.outputs // shape.groups)
-    compute = shape.groups * systolic_cycles("ws", shape.vectors, shape.reduction, outputs, fpga.rows, fpga.columns)
+    compute = shape.groups * systolic_cycles(
+        "ws", shape.vectors, shape.reduction, outputs, fpga.rows, fpga.columns
+    )
     cycles = max(compute, ceil(pair.weight_bits / fpga.memory_bits_per_cycle))
     return {
         "fmax_hz": fpga.clock_hz,

@@ -23,6 +23,7 @@ class Folding:
 
 @lru_cache(maxsize=4096)
 def divisors(number: int) -> tuple[int, ...]:
+    """Divisors in ascending order."""
     small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
     return tuple(sorted({*small, *(number // d for d in small)}))
 
@@ -30,7 +31,8 @@ def divisors(number: int) -> tuple[int, ...]:
 @lru_cache(maxsize=65536)
 def fold(shape: Shape, cycle_budget: int) -> Folding:
     """The folding with the fewest multipliers within the budget; of several, the one with fewer PE, since every PE
-    has an accumulator. If even full parallelism is too slow, full parallelism."""
+    has an accumulator. If even full parallelism is too slow, full parallelism.
+    """
     best: tuple[int, int, int] | None = None
     work = shape.macs // (shape.outputs * shape.reduction)
     for pe in divisors(shape.outputs):

@@ -127,7 +127,7 @@ def _add_registers(row: Row, pair: Pair, folding: Folding) -> None:
 
 
 def clock(pair: Pair, fpga: Fpga, simd: int) -> tuple[float, float, float]:
-    """(fmax, low90, high90) in Hz: fitted on iCE40 (unpipelined units), else the clock the design is assumed to make."""
+    """(fmax, low90, high90) in Hz: fitted on iCE40 (unpipelined units), else the clock a design is assumed to make."""
     if not fpga.has_timing_model:
         return fpga.clock_hz, fpga.clock_hz / 1.5, fpga.clock_hz * 1.5
     parts = (*lane_units(pair.w, pair.a, pair.acc, simd, pair.block), *requantizers(pair))
@@ -151,13 +151,22 @@ def timing(pair: Pair, fpga: Fpga, folding: Folding, clock_hz: float) -> Row:
 def energy(pair: Pair, fpga: Fpga, folding: Folding) -> Row:
     """Dynamic energy: standard-cell energy of the same circuits, times the FPGA's factor, and memory reads."""
     scale = fpga.energy_scale
-    element = price("energy_fj", lane_units(pair.w, pair.a, pair.acc, folding.simd, pair.block))[0] / folding.simd
+    element = (
+        price("energy_fj", lane_units(pair.w, pair.a, pair.acc, folding.simd, pair.block))[0] / folding.simd
+    )
     result = price("energy_fj", output_units(pair.w, pair.a, pair.acc, pair.out))[0]
-    compute = (pair.shape.macs * element + pair.shape.results * result) * 1e-15 * FPGA_OVER_ASIC_ENERGY * scale
+    compute = (
+        (pair.shape.macs * element + pair.shape.results * result) * 1e-15 * FPGA_OVER_ASIC_ENERGY * scale
+    )
     weight_reads = pair.shape.macs * pair.w_storage
     line_reads = pair.shape.macs / folding.pe * pair.a_storage
     memory = (weight_reads + line_reads) * BRAM_ENERGY_J_PER_BIT_45NM * scale
-    row = {"energy_compute_j": compute, "energy_sram_j": memory, "energy_dram_j": 0.0, "energy_j": compute + memory}
+    row = {
+        "energy_compute_j": compute,
+        "energy_sram_j": memory,
+        "energy_dram_j": 0.0,
+        "energy_j": compute + memory,
+    }
     for name in ("energy_compute_j", "energy_sram_j", "energy_j"):
         row[f"{name}_low90"] = row[name] / ENERGY_UNCERTAINTY
         row[f"{name}_high90"] = row[name] * ENERGY_UNCERTAINTY

@@ -56,7 +56,9 @@ def constants() -> dict[str, Any]:
     path = resources.files("hwmodels") / "calibration" / "mcu.json"
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if content.get("version") != 1:
-        raise UserError(f"mcu calibration version {content.get('version')!r} is not readable here; expected 1")
+        raise UserError(
+            f"mcu calibration version {content.get('version')!r} is not readable here; expected 1"
+        )
     return content
 
 
@@ -87,7 +89,12 @@ def kernel_of(w: Operand, a: Operand, core: Core) -> Kernel:
     coded = sum(1 for x in (w, a) if plain.get(x.kind) != x.bits)
     factor = constants()["float32_over_int8"].get(core.timing_core or core.core, 3.0)
     return Kernel(
-        "s8", "s8", factor, coded * UNPACK_INSTRUCTIONS, soft_float=not core.has_fpu, exists=coded == 0 and core.has_fpu
+        "s8",
+        "s8",
+        factor,
+        coded * UNPACK_INSTRUCTIONS,
+        soft_float=not core.has_fpu,
+        exists=coded == 0 and core.has_fpu,
     )
 
 
@@ -135,7 +142,9 @@ def cycles_per_instruction(core: Core) -> tuple[float, float]:
     found = stacks.get(f"{timing_core} {core.stack}")
     if found is None:
         known = [name.removeprefix(timing_core).strip() for name in stacks if name.startswith(timing_core)]
-        raise UserError(f"no MLPerf Tiny results for stack {core.stack!r} on {timing_core}; known: {', '.join(known)}")
+        raise UserError(
+            f"no MLPerf Tiny results for stack {core.stack!r} on {timing_core}; known: {', '.join(known)}"
+        )
     assumed = ASSUMED_STACK_FACTOR if core.timing_core not in ("", core.core) else 1.0
     return found["cycles_per_instruction"], exp(found["interval_log"]) * assumed
 

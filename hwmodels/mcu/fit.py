@@ -50,7 +50,9 @@ def fit_instructions(table: pd.DataFrame) -> tuple[dict[str, dict[str, float]], 
     return constants, pd.concat(parts)
 
 
-def network_instructions(layers: pd.DataFrame, constants: dict[str, dict[str, float]], core: str) -> pd.Series:
+def network_instructions(
+    layers: pd.DataFrame, constants: dict[str, dict[str, float]], core: str
+) -> pd.Series:
     """int8 instructions of each MLPerf Tiny network on a core."""
     counts = []
     for row in layers.itertuples():
@@ -59,7 +61,9 @@ def network_instructions(layers: pd.DataFrame, constants: dict[str, dict[str, fl
     return layers.assign(instructions=counts).groupby("model")["instructions"].sum()
 
 
-def fit_stacks(results: pd.DataFrame, layers: pd.DataFrame, constants: dict[str, dict[str, float]]) -> dict[str, Any]:
+def fit_stacks(
+    results: pd.DataFrame, layers: pd.DataFrame, constants: dict[str, dict[str, float]]
+) -> dict[str, Any]:
     """Cycles per instruction by core and software stack: geometric mean over networks, rounds and boards."""
     stacks: dict[str, Any] = {}
     measured = results[(results["quant"] == "int8") & results["core"].isin(["Cortex-M4", "Cortex-M7"])]
@@ -89,7 +93,12 @@ def fit_energy(results: pd.DataFrame) -> dict[str, Any]:
         cycles = group["latency_ms"] * 1e-3 * group["clock_mhz"] * 1e6
         joules = (group["energy_uj"] * 1e-6 / cycles).to_numpy()
         low, middle, high = np.quantile(joules, [0.05, 0.5, 0.95])
-        energies[str(core)] = {"joules_per_cycle": middle, "low90": low, "high90": high, "results": len(joules)}
+        energies[str(core)] = {
+            "joules_per_cycle": middle,
+            "low90": low,
+            "high90": high,
+            "results": len(joules),
+        }
     return energies
 
 
@@ -115,7 +124,9 @@ def calibrate_mcu(folder: Path) -> dict[str, Any]:
         str(core): {
             "cv_mape_percent": round(100 * float(group["error"].mean()), 3),
             "interval_log": float(group["size"].quantile(0.9)),
-            "rank_correlation": round(float(group["held_out"].corr(group["instructions"], method="spearman")), 5),
+            "rank_correlation": round(
+                float(group["held_out"].corr(group["instructions"], method="spearman")), 5
+            ),
         }
         for core, group in by_core
     }

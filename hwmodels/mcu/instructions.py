@@ -16,7 +16,8 @@ Terms = dict[str, float]
 @dataclass(frozen=True)
 class KernelCall:
     """One layer as CMSIS-NN sees it. kind: conv, dwconv or fc; reduction: products an output (kernel area for dwconv);
-    area: kernel height x width; vectors: output pixels, or rows of a batch."""
+    area: kernel height x width; vectors: output pixels, or rows of a batch.
+    """
 
     kind: str
     macs: int
@@ -43,7 +44,13 @@ def instruction_terms(call: KernelCall) -> Terms:
     results = float(call.vectors * call.outputs)
     if call.kind == "dwconv":
         left = (call.outputs % 4) * call.vectors * call.area
-        return {"macs": call.macs, "results": results, "vectors": call.vectors, "left_channels": left, "calls": 1.0}
+        return {
+            "macs": call.macs,
+            "results": results,
+            "vectors": call.vectors,
+            "left_channels": left,
+            "calls": 1.0,
+        }
     if call.kind == "fc":
         left = call.reduction * (call.outputs % 4) * call.vectors
         return {

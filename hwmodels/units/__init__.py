@@ -1,0 +1,1 @@
+"""Unit circuits: their structure from bit widths, and what structure costs in LUTs, gates and time."""

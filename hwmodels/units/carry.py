@@ -33,17 +33,20 @@ def carry_terms(op: Operation) -> Terms:
     bits = op.bits
     match op.kind:
         case "multiply":
-            return {"chain": product_carries(bits, op.other)}
+            chain = "significand" if op.variant == "unsigned" else "chain"
+            return {chain: product_carries(bits, op.other)}
         case "add":
             return {"chain": ceil((bits + 1) / 4)}
-        case "accumulate" | "add_rows" | "accumulate_signed" | "add_word":
+        case "accumulate" | "add_rows" | "add_word":
             return {"chain": ceil(bits / 4)}
+        case "accumulate_signed":  # a sum and a difference, one chosen
+            return {"chain": 2 * ceil(bits / 4)}
         case "popcount_xnor":
             return {"chain": bits // 4}
         case "compare":
             return {"chain": 0 if bits <= 4 else ceil(ceil(bits / 3) / 4)}
-        case "count_ones":
-            return {"count_ones": bits / 2}
+        case "count_ones":  # up to three ones fit LUTs
+            return {"count_ones": max(0, bits - 3)}
         case "exponent_add" | "increment" | "add_subtract" | "negate" | "negate_gate":
             return {op.kind + op.variant: ceil(bits / 4)}
         case "round_half_up" | "offset" | "clamp":

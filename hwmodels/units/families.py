@@ -35,6 +35,7 @@ def _tree(c: Circuit, n: int, bits: int) -> int:
 
 
 def mul_int(u: Unit) -> Circuit:
+    """p = w * a, both signed."""
     c = Circuit()
     _multiply(c, u.w, u.a)
     return c
@@ -48,6 +49,7 @@ def mul_int_su(u: Unit) -> Circuit:
 
 
 def mac_int(u: Unit) -> Circuit:
+    """acc <= (clr ? 0 : acc) + w * a."""
     c = Circuit()
     _multiply(c, u.w, u.a, "rows")
     c.add("accumulate", u.acc, min(u.w, u.a), reach=u.w + u.a)
@@ -66,6 +68,7 @@ def pe_ws(u: Unit) -> Circuit:
 
 
 def dot_int(u: Unit) -> Circuit:
+    """Sum of n products in a balanced tree."""
     c = Circuit()
     _multiply(c, u.w, u.a, "rows", count=u.n)
     c.add("fold", u.w + u.a, count=u.n / 2, on_path=False)
@@ -74,6 +77,7 @@ def dot_int(u: Unit) -> Circuit:
 
 
 def dot_xnor(u: Unit) -> Circuit:
+    """Population count of n xnor gates."""
     c = Circuit()
     c.add("popcount_xnor", u.n)
     _tree(c, u.n // 4, 3)
@@ -81,12 +85,14 @@ def dot_xnor(u: Unit) -> Circuit:
 
 
 def addtree(u: Unit) -> Circuit:
+    """Sum of n signed words in a balanced tree."""
     c = Circuit()
     _tree(c, u.n, u.b)
     return c
 
 
 def max_of(u: Unit) -> Circuit:
+    """Maximum of n signed words, a tree of comparators and multiplexers."""
     c = Circuit()
     for level in range(levels(u.n)):
         c.add("compare", u.b, count=u.n // 2 ** (level + 1))
@@ -95,6 +101,7 @@ def max_of(u: Unit) -> Circuit:
 
 
 def threshold(u: Unit) -> Circuit:
+    """How many of 2^k - 1 thresholds an input reaches."""
     c = Circuit()
     steps = 2**u.k - 1
     c.add("compare", u.b, count=steps)
@@ -118,6 +125,7 @@ def _product(c: Circuit, ew: int, mw: int, ea: int, ma: int, count: float = 1) -
 
 
 def mul_fp_exact(u: Unit) -> Circuit:
+    """{sign, exponent sum, significand product}, unnormalised."""
     c = Circuit()
     _product(c, u.ew, u.mw, u.ea, u.ma)
     c.add("sign", 1, on_path=False)
@@ -127,7 +135,7 @@ def mul_fp_exact(u: Unit) -> Circuit:
 def _fixed_point(c: Circuit, ew: int, mw: int, ea: int, ma: int, count: float = 1, variant: str = "") -> int:
     """A product shifted to exact fixed point and given its sign; returns the signed width."""
     exponent, product = _product(c, ew, mw, ea, ma, count)
-    width = product + (2**ew - 1) + (2**ea - 1) - 2
+    width = product + (1 << ew) + (1 << ea) - 4
     c.add("exponent_add", exponent, 2, count=count)
     c.add("shift", product, exponent, reach=width, count=count)
     c.add("negate", width, count=count, variant=variant)
@@ -135,6 +143,7 @@ def _fixed_point(c: Circuit, ew: int, mw: int, ea: int, ma: int, count: float = 
 
 
 def mac_fp_kulisch(u: Unit) -> Circuit:
+    """An exact product added to a fixed-point register."""
     c = Circuit()
     width = _fixed_point(c, u.ew, u.mw, u.ea, u.ma)
     acc = u.acc or width + 8
@@ -176,6 +185,7 @@ def _add_floats(c: Circuit, e: int, m: int) -> None:
 
 
 def mac_fp_float(u: Unit) -> Circuit:
+    """A rounded product added to a float register, rounded again."""
     c = Circuit()
     exponent, product = _product(c, u.ew, u.mw, u.ea, u.ma)
     _round(c, product, exponent, u.eo, u.mo)
@@ -186,6 +196,7 @@ def mac_fp_float(u: Unit) -> Circuit:
 
 
 def fp_mul(u: Unit) -> Circuit:
+    """E(eo)M(mo) times itself, rounded."""
     c = Circuit()
     exponent, product = _product(c, u.eo, u.mo, u.eo, u.mo)
     _round(c, product, exponent, u.eo, u.mo)
@@ -193,12 +204,14 @@ def fp_mul(u: Unit) -> Circuit:
 
 
 def fp_add(u: Unit) -> Circuit:
+    """E(eo)M(mo) plus itself, rounded."""
     c = Circuit()
     _add_floats(c, u.eo, u.mo)
     return c
 
 
 def cvt_fp(u: Unit) -> Circuit:
+    """E(ew)M(mw) to E(eo)M(mo)."""
     c = Circuit()
     _decode(c, u.ew)
     _round(c, u.mw + 1, u.ew, u.eo, u.mo, "_same_range" if u.eo == u.ew else "_decoded")

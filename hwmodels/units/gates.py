@@ -108,7 +108,7 @@ def level_terms(op: Operation) -> Terms:
     bits = op.bits
     match op.kind:
         case "multiply":
-            rows = {"save_level": carry_save_levels(op.other)}
+            rows: Terms = {"save_level": carry_save_levels(op.other)}
             return rows if op.variant == "rows" else rows | _carry(bits + op.other - 2)
         case "add" | "add_word":
             return {"tree_level": 1}

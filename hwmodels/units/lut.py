@@ -127,6 +127,7 @@ def unit_lut_terms(unit: Unit) -> Terms:
 
 
 def sum_terms(parts: Iterable[tuple[float, Terms]]) -> Terms:
+    """Terms of a bag: counts times amounts, added by name."""
     total: Terms = {}
     for count, terms in parts:
         for name, amount in terms.items():

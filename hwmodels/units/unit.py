@@ -56,5 +56,7 @@ def unit_from_row(row: Mapping[str, Any]) -> Unit:
         try:
             widths[name] = int(float(text))
         except ValueError:
-            raise UserError(f"unit {row.get('id', '?')}: column {name} must be a whole number, got {text!r}") from None
+            raise UserError(
+                f"unit {row.get('id', '?')}: column {name} must be a whole number, got {text!r}"
+            ) from None
     return Unit(str(row["family"]), impl=str(row.get("impl") or ""), out=str(row.get("out") or ""), **widths)

@@ -50,14 +50,18 @@ def units_of(table: pd.DataFrame) -> list[Unit]:
     return [unit_from_row(row) for row in table.to_dict("records")]
 
 
-def relative_errors(name: str, table: pd.DataFrame, column: str, predicted: Any, low: Any = None, high: Any = None):
+def relative_errors(
+    name: str, table: pd.DataFrame, column: str, predicted: Any, low: Any = None, high: Any = None
+):
     """One row a unit with a measured value above zero: group, quantity, error in per cent, inside the interval."""
     measured = pd.to_numeric(table[column]).to_numpy(float)
     keep = measured > 0
     errors = 100 * (np.asarray(predicted, float)[keep] - measured[keep]) / measured[keep]
     result = pd.DataFrame({"family": table["family"].to_numpy()[keep], "quantity": name, "error": errors})
     if low is not None:
-        result["inside"] = (np.asarray(low)[keep] <= measured[keep]) & (measured[keep] <= np.asarray(high)[keep])
+        result["inside"] = (np.asarray(low)[keep] <= measured[keep]) & (
+            measured[keep] <= np.asarray(high)[keep]
+        )
     return result
 
 
@@ -72,10 +76,14 @@ def score_fpga(path: Path) -> pd.DataFrame:
     parts = [modelled("LUT", "lut", rows, "lut"), modelled("CARRY4", "carry", rows, "carry4")]
     parts.append(relative_errors("FF", rows, "ff", [flip_flops(unit) for unit in units_of(rows)]))
     dsp = table[table["flow"] == "xcup_dsp"]
-    difference = np.array([dsp_slices(unit) for unit in units_of(dsp)]) - pd.to_numeric(dsp["dsp48e2"]).to_numpy()
+    difference = (
+        np.array([dsp_slices(unit) for unit in units_of(dsp)]) - pd.to_numeric(dsp["dsp48e2"]).to_numpy()
+    )
     largest = np.maximum(pd.to_numeric(dsp["dsp48e2"]).to_numpy(), 1)
     parts.append(
-        pd.DataFrame({"family": dsp["family"].to_numpy(), "quantity": "DSP48E2", "error": 100 * difference / largest})
+        pd.DataFrame(
+            {"family": dsp["family"].to_numpy(), "quantity": "DSP48E2", "error": 100 * difference / largest}
+        )
     )
     return pd.concat(parts, ignore_index=True)
 
@@ -83,7 +91,9 @@ def score_fpga(path: Path) -> pd.DataFrame:
 def score_asic(path: Path) -> pd.DataFrame:
     table = read(path)
     columns = {"area_nand2": "area_nand2", "energy_fj": "e_total_fj", "delay_ps": "delay_ps"}
-    return pd.concat([modelled(name, name, table, column) for name, column in columns.items() if column in table])
+    return pd.concat(
+        [modelled(name, name, table, column) for name, column in columns.items() if column in table]
+    )
 
 
 def score_ice40(path: Path) -> pd.DataFrame:
@@ -97,11 +107,18 @@ def score_instructions(path: Path) -> pd.DataFrame:
     predicted = []
     for row in table.itertuples():
         weights = constants()["kernels"][f"{row.core} {row.act} {row.weight} {row.type}"]
-        predicted.append(sum(weights[name] * amount for name, amount in instruction_terms(call_of_row(row)).items()))
+        predicted.append(
+            sum(weights[name] * amount for name, amount in instruction_terms(call_of_row(row)).items())
+        )
     result = relative_errors("instructions", table.assign(family=table["core"]), "instructions", predicted)
     for core, group in table.assign(predicted=predicted).groupby("core"):
         rank = group["predicted"].corr(group["instructions"], method="spearman")
-        result = pd.concat([result, pd.DataFrame({"family": [core], "quantity": ["1 - rank corr."], "error": [100 * (1 - rank)]})])
+        result = pd.concat(
+            [
+                result,
+                pd.DataFrame({"family": [core], "quantity": ["1 - rank corr."], "error": [100 * (1 - rank)]}),
+            ]
+        )
     return result
 
 
@@ -112,7 +129,9 @@ def score_latency(path: Path) -> pd.DataFrame:
     known = constants()
     for core in ("Cortex-M4", "Cortex-M7"):
         counted = network_instructions(layers, known["kernels"], core)
-        mine = results[(results["core"] == core) & (results["quant"] == "int8") & results["bench"].isin(counted.index)]
+        mine = results[
+            (results["core"] == core) & (results["quant"] == "int8") & results["bench"].isin(counted.index)
+        ]
         for row in mine.itertuples():
             if f"{core} {row.stack}" not in known["stacks"]:
                 continue
@@ -123,7 +142,7 @@ def score_latency(path: Path) -> pd.DataFrame:
 
 
 def summary(errors: pd.DataFrame) -> pd.DataFrame:
-    """Mean absolute, signed and largest error in per cent, and share inside the 90 % interval, by quantity and family."""
+    """Mean absolute, signed and largest error and share inside the 90 % interval, in per cent, by quantity and family."""
     both = pd.concat([errors, errors.assign(family="all")])
     groups = both.groupby(["quantity", "family"], sort=False)["error"]
     table = groups.agg(
@@ -150,7 +169,9 @@ def check_table(score: Callable[[Path], pd.DataFrame]) -> Callable[[GoldenFile],
             over = quantity == "LUT" and row["mape"] > bar
             count = 0 if family == "all" else int(row["units"])
             note = f"mean error {row['mape']:.2f} %, bar {bar} %"
-            yield Comparison(f"{quantity} {family}", max(count, int(over)), max(count, 1) if over else 0, note=note)
+            yield Comparison(
+                f"{quantity} {family}", max(count, int(over)), max(count, 1) if over else 0, note=note
+            )
 
     return check
 
@@ -161,11 +182,15 @@ def check_scalesim(file: GoldenFile) -> Iterator[Comparison]:
         if not str(row.tool).startswith("scalesim"):
             continue
         if row.layer not in SCALESIM_LAYERS:
-            yield Comparison(f"{row.layer} {row.dataflow}", 1, 0, note="shape is not in README.md: not compared")
+            yield Comparison(
+                f"{row.layer} {row.dataflow}", 1, 0, note="shape is not in README.md: not compared"
+            )
             continue
         vectors, reduction, outputs = SCALESIM_LAYERS[row.layer]
         cycles = systolic_cycles(row.dataflow, vectors, reduction, outputs, 16, 16)
-        yield Comparison(f"{row.layer} {row.dataflow}", 1, int(cycles != row.cycles), note=f"{cycles} != {row.cycles}")
+        yield Comparison(
+            f"{row.layer} {row.dataflow}", 1, int(cycles != row.cycles), note=f"{cycles} != {row.cycles}"
+        )
 
 
 SCORES: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -175,7 +200,10 @@ SCORES: dict[str, Callable[[Path], pd.DataFrame]] = {
     "hw/mcu_cmsisnn_instr.csv": score_instructions,
     "hw/mlperf_tiny.csv": score_latency,
 }
-FORMS = {**{name: check_table(score) for name, score in SCORES.items()}, "hw/dataflow_anchors.csv": check_scalesim}
+FORMS = {
+    **{name: check_table(score) for name, score in SCORES.items()},
+    "hw/dataflow_anchors.csv": check_scalesim,
+}
 CONTEXT = ("hw/asic_osu018.csv", "hw/mlperf_tiny_layers.csv", "hw/published_numbers.csv", "hw/rtl/*")
 
 
