@@ -43,9 +43,9 @@ def run_graph(
             if name in graph.parameters and name not in values:
                 values[name] = change(name, parameter_tensor(graph, name, device))
         for position, node in enumerate(graph.nodes):
-            for name in node.inputs:
-                if name and name not in values:
-                    values[name] = change(name, parameter_tensor(graph, name, device))
+            for read in node.inputs:
+                if read and read not in values:
+                    values[read] = change(read, parameter_tensor(graph, read, device))
             results = run_node(node, [values[name] if name else None for name in node.inputs])
             for name, value in zip(node.outputs, results, strict=False):
                 if name:

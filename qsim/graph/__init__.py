@@ -8,5 +8,13 @@ from qsim.graph.load import load_model
 from qsim.graph.sharing import not_quantizable, quantizable, share_groups, state_pairs
 
 __all__ = [
-    "Graph", "Layer", "Node", "Tensor", "load_model", "not_quantizable", "quantizable", "share_groups", "state_pairs",
+    "Graph",
+    "Layer",
+    "Node",
+    "Tensor",
+    "load_model",
+    "not_quantizable",
+    "quantizable",
+    "share_groups",
+    "state_pairs",
 ]

@@ -1,7 +1,7 @@
 """The operators of torch in terms of ONNX's: one converter each.
 
-A converter takes the builder and the operator's arguments (tensors by name, numbers as they are) and returns the name of
-its result, or a list of names.
+A converter takes the builder and the operator's arguments (tensors by name, numbers as they are) and returns the
+name of its result, or a list of names.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Builder:
             return [self.resolve(item) for item in argument]
         return argument
 
-    def emit(self, op: str, *inputs: Any, name: str | None = None, outputs: int = 1, **attributes: Attribute) -> Value:
+    def emit(
+        self, op: str, *inputs: Any, name: str | None = None, outputs: int = 1, **attributes: Attribute
+    ) -> Value:
         """Add a node; numbers among the inputs become constants. Returns its output, or a list of several."""
         while inputs and inputs[-1] is None:
             inputs = inputs[:-1]
@@ -81,7 +83,9 @@ class Builder:
         """A one-dimensional tensor of integers, some of which may be computed at run time."""
         if all(isinstance(v, int) for v in values):
             return self.constant(np.array(values, dtype=np.int64))
-        parts = [self.emit("Unsqueeze", v, np.array([0])) if isinstance(v, str) else np.array([v]) for v in values]
+        parts = [
+            self.emit("Unsqueeze", v, np.array([0])) if isinstance(v, str) else np.array([v]) for v in values
+        ]
         return str(self.emit("Concat", *parts, axis=0))
 
     def integer(self, value: Any) -> str:
@@ -130,7 +134,9 @@ def _like(build: Builder, value: Any, index: int = 0) -> Any:
     dtype = build.example(index).dtype
     if isinstance(value, float) and not dtype.is_floating_point:
         return np.array(value, dtype=np.float32)
-    return np.array(value, dtype=np.dtype(str(dtype).removeprefix("torch.")) if dtype != torch.bfloat16 else np.float32)
+    return np.array(
+        value, dtype=np.dtype(str(dtype).removeprefix("torch.")) if dtype != torch.bfloat16 else np.float32
+    )
 
 
 # --- element by element
@@ -141,7 +147,8 @@ _SAME = {
     "round": "Round", "reciprocal": "Reciprocal", "sign": "Sign", "logical_not": "Not", "bitwise_not": "Not",
     "isnan": "IsNaN", "isinf": "IsInf", "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh",
     "hardswish": "HardSwish", "mish": "Mish", "silu": "Swish", "selu": "Selu", "softsign": "Softsign",
-    "detach": "Identity", "alias": "Identity", "clone": "Identity", "contiguous": "Identity", "lift_fresh_copy": "Identity",
+    "detach": "Identity", "alias": "Identity", "clone": "Identity", "contiguous": "Identity",
+    "lift_fresh_copy": "Identity",
 }  # fmt: skip
 _TWO = {
     "mul": "Mul", "maximum": "Max", "minimum": "Min", "eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater",
@@ -267,7 +274,9 @@ def _celu(build: Builder, x: Value, alpha: float = 1.0) -> Value:
 def _softplus(build: Builder, x: Value, beta: float = 1, threshold: float = 20) -> Value:
     if beta == 1:
         return build.emit("Softplus", x)
-    return build.emit("Div", build.emit("Softplus", build.emit("Mul", x, _like(build, beta))), _like(build, beta))
+    return build.emit(
+        "Div", build.emit("Softplus", build.emit("Mul", x, _like(build, beta))), _like(build, beta)
+    )
 
 
 @aten("prelu.default")
@@ -313,7 +322,11 @@ def _dropout(build: Builder, x: Value, p: float = 0.5, train: bool = False) -> V
 @aten("_to_copy.default", "to.dtype", "to.dtype_layout", "to.device", "type_as.default", "to.other")
 def _to(build: Builder, x: Value, *rest: Any, **options: Any) -> Value:
     before, after = build.example().dtype, build.result().dtype
-    return build.emit("Identity", x) if before == after else build.emit("Cast", x, to=str(after).removeprefix("torch."))
+    return (
+        build.emit("Identity", x)
+        if before == after
+        else build.emit("Cast", x, to=str(after).removeprefix("torch."))
+    )
 
 
 # --- products
@@ -324,13 +337,19 @@ def _sizes(value: Any, rank: int) -> tuple[int, ...]:
     return values * rank if len(values) == 1 else values
 
 
-@aten("conv1d.default", "conv2d.default", "conv3d.default", "conv1d.padding", "conv2d.padding", "conv3d.padding")
+@aten(
+    "conv1d.default", "conv2d.default", "conv3d.default", "conv1d.padding", "conv2d.padding", "conv3d.padding"
+)
 def _conv(
     build: Builder, x: Value, w: Value, bias: Value = None,
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Value:  # fmt: skip
     rank = build.example(1).dim() - 2
-    attributes: dict[str, Any] = {"strides": _sizes(stride, rank), "dilations": _sizes(dilation, rank), "group": groups}
+    attributes: dict[str, Any] = {
+        "strides": _sizes(stride, rank),
+        "dilations": _sizes(dilation, rank),
+        "group": groups,
+    }
     if padding == "same":
         kernel = build.example(1).shape[2:]
         total = [d * (k - 1) for d, k in zip(attributes["dilations"], kernel, strict=True)]
@@ -400,7 +419,9 @@ def _attention(
     rank, features = build.example().dim(), build.example().shape[-1]
     perm = (*range(rank - 2), rank - 1, rank - 2)
     scores = build.emit("MatMul", q, build.emit("Transpose", k, perm=perm))
-    scores = build.emit("Mul", scores, np.array(1 / math.sqrt(features) if scale is None else scale, np.float32))
+    scores = build.emit(
+        "Mul", scores, np.array(1 / math.sqrt(features) if scale is None else scale, np.float32)
+    )
     if is_causal:
         rows, columns = (build.example(i).shape[-2] for i in (0, 1))
         if not isinstance(rows, int) or not isinstance(columns, int):
@@ -458,13 +479,26 @@ def _recurrent(
         start = [s if layers == 1 else build.emit("Slice", s, *rows, axis) for s in states]
         direction = "bidirectional" if bidirectional else "forward"
         results = build.emit(
-            op, y, w, r, b, None, *start, outputs=1 + len(states), hidden_size=hidden, direction=direction, **attributes
+            op,
+            y,
+            w,
+            r,
+            b,
+            None,
+            *start,
+            outputs=1 + len(states),
+            hidden_size=hidden,
+            direction=direction,
+            **attributes,
         )
         finals.append(results[1:])
         y = build.emit("Transpose", results[0], perm=(0, 2, 1, 3))  # [time, batch, directions, hidden]
         y = build.emit("Reshape", y, build.integers([0, 0, directions * hidden]))
     y = build.emit("Transpose", y, perm=(1, 0, 2)) if batch_first else y
-    last = [parts[0] if layers == 1 else build.emit("Concat", *parts, axis=0) for parts in zip(*finals, strict=True)]
+    last = [
+        parts[0] if layers == 1 else build.emit("Concat", *parts, axis=0)
+        for parts in zip(*finals, strict=True)
+    ]
     return [y, *last]
 
 
@@ -475,7 +509,9 @@ def _lstm(
 ) -> Value:  # fmt: skip
     """torch orders the gates i f g o, ONNX i o f c."""
     order = (0, 3, 1, 2)
-    return _recurrent(build, "LSTM", order, x, states, weights, has_biases, layers, bidirectional, batch_first)
+    return _recurrent(
+        build, "LSTM", order, x, states, weights, has_biases, layers, bidirectional, batch_first
+    )
 
 
 @aten("gru.input")
@@ -498,7 +534,17 @@ def _rnn(
     name = "Tanh" if "tanh" in str(build.current.target) else "Relu"
     functions = (name,) * (2 if bidirectional else 1)
     return _recurrent(
-        build, "RNN", (0,), x, [state], weights, has_biases, layers, bidirectional, batch_first, activations=functions
+        build,
+        "RNN",
+        (0,),
+        x,
+        [state],
+        weights,
+        has_biases,
+        layers,
+        bidirectional,
+        batch_first,
+        activations=functions,
     )
 
 
@@ -515,14 +561,22 @@ def _batch_norm(
     w = w if w is not None else np.ones(channels, np.float32)
     b = b if b is not None else np.zeros(channels, np.float32)
     if mean is None or variance is None:
-        raise GraphError(f"node '{build.current.name}': batch normalisation without running statistics is not supported")
+        raise GraphError(
+            f"node '{build.current.name}': batch normalisation without running statistics is not supported"
+        )
     y = build.emit("BatchNormalization", x, w, b, mean, variance, epsilon=epsilon)
     return [y, None, None] if native else y
 
 
 @aten("layer_norm.default", "native_layer_norm.default")
 def _layer_norm(
-    build: Builder, x: Value, shape: Sequence[int], w: Value = None, b: Value = None, eps: float = 1e-5, *ignored: Any
+    build: Builder,
+    x: Value,
+    shape: Sequence[int],
+    w: Value = None,
+    b: Value = None,
+    eps: float = 1e-5,
+    *ignored: Any,
 ) -> Value:
     w = w if w is not None else np.ones(shape, np.float32)
     y = build.emit("LayerNormalization", x, w, b, axis=-len(shape), epsilon=eps)
@@ -530,7 +584,9 @@ def _layer_norm(
 
 
 @aten("rms_norm.default")
-def _rms_norm(build: Builder, x: Value, shape: Sequence[int], w: Value = None, eps: float | None = None) -> Value:
+def _rms_norm(
+    build: Builder, x: Value, shape: Sequence[int], w: Value = None, eps: float | None = None
+) -> Value:
     w = w if w is not None else np.ones(shape, np.float32)
     smallest = float(torch.finfo(torch.float32).eps)
     return build.emit("RMSNormalization", x, w, axis=-len(shape), epsilon=smallest if eps is None else eps)
@@ -575,7 +631,12 @@ def _reduction(op: str) -> Converter:
     return convert
 
 
-for _name, _op in {"mean": "ReduceMean", "sum": "ReduceSum", "amax": "ReduceMax", "amin": "ReduceMin"}.items():
+for _name, _op in {
+    "mean": "ReduceMean",
+    "sum": "ReduceSum",
+    "amax": "ReduceMax",
+    "amin": "ReduceMin",
+}.items():
     aten(f"{_name}.default", f"{_name}.dim", f"{_name}.dim_IntList")(_reduction(_op))
 aten("prod.default", "prod.dim_int")(_reduction("ReduceProd"))
 aten("logsumexp.default")(_reduction("ReduceLogSumExp"))
@@ -603,7 +664,9 @@ def _arg_extreme(build: Builder, x: Value, axis: int | None = None, keep: bool =
 
 
 @aten("var.correction", "std.correction", "var.dim", "std.dim")
-def _variance(build: Builder, x: Value, axes: Any = None, correction: Any = 1, keepdim: bool = False, **o: Any) -> Value:
+def _variance(
+    build: Builder, x: Value, axes: Any = None, correction: Any = 1, keepdim: bool = False, **o: Any
+) -> Value:
     shape = build.example().shape
     listed = list(range(len(shape))) if axes is None else axes if isinstance(axes, list) else [axes]
     count = math.prod(int(shape[a]) for a in listed)
@@ -615,7 +678,9 @@ def _variance(build: Builder, x: Value, axes: Any = None, correction: Any = 1, k
 
 
 @aten("linalg_vector_norm.default")
-def _norm(build: Builder, x: Value, order: float = 2, axes: Any = None, keep: bool = False, **options: Any) -> Value:
+def _norm(
+    build: Builder, x: Value, order: float = 2, axes: Any = None, keep: bool = False, **options: Any
+) -> Value:
     if order not in (1, 2):
         raise GraphError(f"node '{build.current.name}': a norm of order {order} is not supported")
     return build.emit(f"ReduceL{int(order)}", x, _axes(axes), keepdims=int(keep))
@@ -627,5 +692,7 @@ def _cumsum(build: Builder, x: Value, axis: int, **options: Any) -> Value:
 
 
 @aten("topk.default")
-def _topk(build: Builder, x: Value, k: int, axis: int = -1, largest: bool = True, ordered: bool = True) -> Value:
+def _topk(
+    build: Builder, x: Value, k: int, axis: int = -1, largest: bool = True, ordered: bool = True
+) -> Value:
     return build.emit("TopK", x, build.integers([k]), axis=axis, largest=int(largest), outputs=2)

@@ -16,7 +16,7 @@ from qsim.graph.aten import _LAST, Builder, Value, _sizes, aten
 
 @aten("view.default", "reshape.default", "_unsafe_view.default")
 def _view(build: Builder, x: Value, shape: Sequence[Any]) -> Value:
-    """A length known at run time only is copied from the input (0) where it stays, else inferred (-1) if it is alone."""
+    """A length known at run time only is copied from the input (0) where it stays, else inferred if alone (-1)."""
     before, after = build.example().shape, build.result().shape
     target = list(shape)
     for i, length in enumerate(shape):
@@ -115,7 +115,9 @@ def _unbind(build: Builder, x: Value, axis: int = 0) -> Value:
 
 
 @aten("slice.Tensor", "slice_copy.Tensor")
-def _slice(build: Builder, x: Value, axis: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Value:
+def _slice(
+    build: Builder, x: Value, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Value:
     first = 0 if start is None else start
     last = _LAST if end is None else end
     return build.emit("Slice", x, *(build.integers([v]) for v in (first, last, axis, step)))
@@ -157,7 +159,9 @@ def _index(build: Builder, x: Value, indices: Sequence[Value]) -> Value:
             full = [build.emit("Expand", name, build.integers(list(shape))) for _, name in given]
             columns = [build.emit("Unsqueeze", name, np.array([-1])) for name in full]
             return build.emit("GatherND", x, build.emit("Concat", *columns, axis=-1))
-    raise GraphError(f"node '{build.current.name}': this form of indexing is not supported; use index_select or gather")
+    raise GraphError(
+        f"node '{build.current.name}': this form of indexing is not supported; use index_select or gather"
+    )
 
 
 @aten("flip.default")
@@ -237,7 +241,9 @@ def _pads(flat: Sequence[int], rank: int) -> list[int]:
 
 
 @aten("pad.default", "constant_pad_nd.default")
-def _pad(build: Builder, x: Value, pads: Sequence[int], *rest: Any, mode: str = "constant", value: Any = None) -> Value:
+def _pad(
+    build: Builder, x: Value, pads: Sequence[int], *rest: Any, mode: str = "constant", value: Any = None
+) -> Value:
     if "constant_pad" in str(build.current.target):
         value = rest[0] if rest else value
     else:
@@ -247,7 +253,12 @@ def _pad(build: Builder, x: Value, pads: Sequence[int], *rest: Any, mode: str = 
     return build.emit("Pad", x, build.integers(_pads(pads, build.example().dim())), fill, mode=name)
 
 
-@aten("reflection_pad1d.default", "reflection_pad2d.default", "replication_pad1d.default", "replication_pad2d.default")
+@aten(
+    "reflection_pad1d.default",
+    "reflection_pad2d.default",
+    "replication_pad1d.default",
+    "replication_pad2d.default",
+)
 def _mirror_pad(build: Builder, x: Value, pads: Sequence[int]) -> Value:
     mode = "reflect" if "reflection" in str(build.current.target) else "edge"
     return build.emit("Pad", x, build.integers(_pads(pads, build.example().dim())), None, mode=mode)
@@ -263,7 +274,13 @@ def _window(build: Builder, kernel: Any, stride: Any, padding: Any, ceil_mode: b
 
 @aten("max_pool1d.default", "max_pool2d.default", "max_pool3d.default", "max_pool2d_with_indices.default")
 def _max_pool(
-    build: Builder, x: Value, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil: bool = False
+    build: Builder,
+    x: Value,
+    kernel: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil: bool = False,
 ) -> Value:
     window = _window(build, kernel, stride, padding, ceil)
     y = build.emit("MaxPool", x, **window, dilations=_sizes(dilation, len(window["kernel_shape"])))
@@ -295,7 +312,9 @@ def _adaptive_pool(build: Builder, x: Value, target: Any) -> Value:
         kernel = tuple(int(n) // w for n, w in zip(shape, wanted, strict=True))
         y = build.emit("MaxPool" if largest else "AveragePool", x, kernel_shape=kernel, strides=kernel)
     else:
-        raise GraphError(f"node '{build.current.name}': adaptive pooling of {list(shape)} to {list(wanted)} is uneven")
+        raise GraphError(
+            f"node '{build.current.name}': adaptive pooling of {list(shape)} to {list(wanted)} is uneven"
+        )
     return [y, None] if largest else y
 
 
@@ -307,7 +326,11 @@ def _upsample(build: Builder, x: Value, sizes: Any, *rest: Any) -> Value:
     mode = "nearest" if "nearest" in name else "cubic" if "cubic" in name else "linear"
     align = mode != "nearest" and bool(rest[0])
     coordinates = "asymmetric" if mode == "nearest" else "align_corners" if align else "pytorch_half_pixel"
-    attributes = {"mode": mode, "coordinate_transformation_mode": coordinates, "nearest_mode": "floor"}
+    attributes: dict[str, Any] = {
+        "mode": mode,
+        "coordinate_transformation_mode": coordinates,
+        "nearest_mode": "floor",
+    }
     spatial = tuple(range(2, build.example().dim()))
     if scales is not None:
         return build.emit("Resize", x, None, np.array(scales, np.float32), None, axes=spatial, **attributes)

@@ -31,10 +31,8 @@ def fold_batchnorm(graph: Graph, shapes: Ranks) -> Graph:
         if node.op not in _FOLDED_INTO or node.input(1) not in parameters:
             continue
         chain, affine = _following_affine(node, graph, tensors_read, parameters, shapes)
-        if (
-            not chain
-            or (not any(n.op == "BatchNormalization" for n in chain)
-            and node.op in ("Gemm", "MatMul"))
+        if not chain or (
+            not any(n.op == "BatchNormalization" for n in chain) and node.op in ("Gemm", "MatMul")
         ):
             continue
         replaced[id(node)] = _merged(node, chain[-1].outputs[0], affine, parameters)

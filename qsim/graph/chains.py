@@ -69,7 +69,9 @@ def _next_region(graph: Graph, start: str, channel_axis: int) -> list[Node]:
     return []
 
 
-def _next_node(graph: Graph, known: set[str], region: list[Node], rank: int, channel_axis: int) -> Node | None:
+def _next_node(
+    graph: Graph, known: set[str], region: list[Node], rank: int, channel_axis: int
+) -> Node | None:
     for tensor in known:
         for node in graph.consumers[tensor]:
             if node not in region and _is_elementwise(graph, node, known, rank, channel_axis):

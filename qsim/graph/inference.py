@@ -60,8 +60,11 @@ def _first_that_runs(
     batch = batch_symbol(graph)
     error: GraphError | None = None
     free = [s for s in symbols if s != batch and s not in given]
-    for length in _SAMPLE_LENGTHS if free else (1,):
-        chosen = {s: 1 if s == batch else given.get(s, length) for s in symbols}
+    choices = [{s: 1 if s == batch else given.get(s, length) for s in symbols} for length in _SAMPLE_LENGTHS]
+    choices = choices if free else choices[:1]
+    if batch in given:
+        choices.append({s: given.get(s, 1) for s in symbols})
+    for chosen in choices:
         for fill in (1, 0):
             try:
                 return chosen, _run(graph, chosen, fill)

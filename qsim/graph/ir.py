@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ NORMALISED_OPSET = 21
 Array = npt.NDArray[Any]
 Dimension = int | str
 Shape = tuple[Dimension, ...]
-Attribute = int | float | str | tuple[Any, ...] | Array | None
+Attribute = Union[int, float, str, tuple[Any, ...], Array, "Graph", None]
 Kind = Literal["input", "parameter", "activation", "state"]
 
 # Where operators other than layers hold learned parameters; the gain of a written-out normalisation is a factor.
@@ -145,7 +145,9 @@ class Graph:
             held.update(node.inputs[place] for place in _LEARNED.get(node.op, ()) if node.input(place))
             if node.op == "Mul":
                 held.update(name for name in node.inputs if self._is_vector(name))
-        return sum(array.size for name, array in self.parameters.items() if name in held and array.dtype.kind != "i")
+        return sum(
+            array.size for name, array in self.parameters.items() if name in held and array.dtype.kind != "i"
+        )
 
     def _is_vector(self, name: str | None) -> bool:
         """A parameter with one axis longer than 1."""
@@ -167,4 +169,4 @@ def _plain(value: Attribute) -> Any:
             value.shape,
             hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest(),
         ]
-    return value
+    return value.hash if isinstance(value, Graph) else value

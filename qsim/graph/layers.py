@@ -51,7 +51,9 @@ class Layer:
 def find_layers(graph: Graph) -> tuple[Layer, ...]:
     """The multiply-accumulate layers of `graph`, in order of execution."""
     samples = _samples(graph)
-    return tuple(_finished(layer, graph, samples) for node in graph.nodes for layer in _layers_of(node, graph))
+    return tuple(
+        _finished(layer, graph, samples) for node in graph.nodes for layer in _layers_of(node, graph)
+    )
 
 
 def weight_source(graph: Graph, tensor: str) -> tuple[str, tuple[int, ...]] | None:
@@ -232,7 +234,7 @@ def _finished(layer: Layer, graph: Graph, samples: int) -> Layer:
     weight_shape = graph.sample_shapes[layer.weights]
     is_parameter = layer.weights in graph.parameters
     held = math.prod(weight_shape) if is_parameter else 0
-    held += graph.parameters[chain.bias].size if chain.bias in graph.parameters else 0
+    held += graph.parameters[chain.bias].size if chain.bias and chain.bias in graph.parameters else 0
     return replace(
         layer,
         bias=chain.bias,
@@ -272,7 +274,10 @@ def summary_table(graph: Graph) -> str:
         for layer in graph.layers
     ]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    ]
     at = "".join(f", {symbol} = {length}" for symbol, length in graph.lengths.items())
     total = f"{graph.name}: {len(rows)} layers, {graph.macs:,} MACs, {graph.parameter_count:,} parameters{at}"
     return "\n".join([*lines, total])

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import inliner as onnx_inliner
 
 from qsim.errors import GraphError
 
@@ -34,7 +35,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     _load_external(model, path)
     if model.functions:
         try:
-            model = onnx.inliner.inline_local_functions(model, convert_version=False)
+            model = onnx_inliner.inline_local_functions(model, convert_version=False)
         except Exception as error:  # the inliner is C++ and raises bare RuntimeError subclasses
             raise GraphError(
                 f"'{path}': its local functions cannot be inlined: {_first_line(error)}"

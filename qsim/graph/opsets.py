@@ -83,7 +83,7 @@ def _without(node: Node, names: set[str]) -> Node:
 
 def _flattened_softmax(node: Node, shapes: Mapping[str, tuple[int | None, ...]]) -> list[Node]:
     """Before opset 13 softmax ran over all axes from `axis` (default 1) on, flattened to one."""
-    source, target = node.inputs[0], node.outputs[0]
+    source, target = str(node.inputs[0]), node.outputs[0]
     axis = node.get("axis", 1)
     rank = len(shapes[source]) if source in shapes else None
     if axis == -1 or (rank is not None and axis % rank == rank - 1):
@@ -115,7 +115,7 @@ def _named_dtype(node: Node, dtypes: Mapping[str, str], parameters: Mapping[str,
     if isinstance(attributes.get(key), int) and attributes[key]:
         attributes[key] = dtype_name(attributes[key], node.name)
     elif node.op == "QuantizeLinear":
-        zero = node.input(2)
-        held = str(parameters[zero].dtype) if zero in parameters else dtypes.get(zero or "", "uint8")
+        zero = node.input(2) or ""
+        held = str(parameters[zero].dtype) if zero in parameters else dtypes.get(zero, "uint8")
         attributes[key] = held
     return replace(node, attributes=attributes)

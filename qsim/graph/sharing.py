@@ -10,7 +10,8 @@ from qsim.graph.ir import Graph, Node
 
 _PASS_THROUGH = frozenset(
     "Reshape Flatten Transpose Squeeze Unsqueeze Identity Expand Tile Slice Split Gather GatherElements GatherND "
-    "DepthToSpace SpaceToDepth ReverseSequence Pad MaxPool GlobalMaxPool ReduceMax ReduceMin TopK Compress Trilu".split()
+    "DepthToSpace SpaceToDepth ReverseSequence Pad MaxPool GlobalMaxPool ReduceMax ReduceMin TopK Compress "
+    "Trilu".split()
 )
 _ALIGNED = frozenset(("Add", "Sub", "Sum", "Max", "Min", "Mean"))  # operands are added on one scale
 
@@ -77,10 +78,10 @@ def share_groups(graph: Graph) -> tuple[frozenset[str], ...]:
     """
     groups = _Groups(name for name, tensor in graph.tensors.items() if tensor.is_float)
     for node in graph.nodes:
-        real = [name for name in node.inputs if name in groups and name not in graph.parameters]
+        real = [name for name in node.inputs if name and name in groups and name not in graph.parameters]
         if node.op == "Gather" and node.inputs[0] in graph.parameters:
             continue  # an embedding: the table and the activation it becomes may differ
-        if node.op in _PASS_THROUGH or node.op == "Resize" and node.get("mode", "nearest") == "nearest":
+        if node.op in _PASS_THROUGH or (node.op == "Resize" and node.get("mode", "nearest") == "nearest"):
             groups.join([str(node.inputs[0]), *node.outputs])
         elif node.op in ("Concat", "Where"):
             groups.join([*real, *node.outputs])
@@ -127,7 +128,12 @@ def state_pairs(graph: Graph) -> tuple[tuple[str, str], ...]:
     for node in graph.nodes:
         for before, after in _node_states(node):
             source, target = _origin(graph, before), _destination(graph, after)
-            if source in graph.inputs and target in graph.outputs and source is not None and target is not None:
+            if (
+                source in graph.inputs
+                and target in graph.outputs
+                and source is not None
+                and target is not None
+            ):
                 pairs[source] = target
     for name in graph.inputs:
         tensor = graph.tensors[name]
@@ -143,7 +149,9 @@ def state_pairs(graph: Graph) -> tuple[tuple[str, str], ...]:
 def _node_states(node: Node) -> list[tuple[str, str]]:
     if node.op in ("LSTM", "GRU", "RNN"):
         pairs = zip((5, 6), (1, 2), strict=True)
-        return [(str(node.input(i)), node.outputs[o]) for i, o in pairs if node.input(i) and o < len(node.outputs)]
+        return [
+            (str(node.input(i)), node.outputs[o]) for i, o in pairs if node.input(i) and o < len(node.outputs)
+        ]
     if node.op == "Concat":
         return [(name, node.outputs[0]) for name in node.inputs if name]
     return []
@@ -164,7 +172,7 @@ def _destination(graph: Graph, tensor: str) -> str | None:
     if tensor in graph.outputs:
         return tensor
     for node in graph.consumers.get(tensor, ()):
-        if node.op == "Concat" or node.op in _PASS_THROUGH and node.inputs[0] == tensor:
+        if node.op == "Concat" or (node.op in _PASS_THROUGH and node.inputs[0] == tensor):
             found = _destination(graph, node.outputs[0])
             if found is not None:
                 return found

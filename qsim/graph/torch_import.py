@@ -41,7 +41,9 @@ def import_module(module: Any, example_inputs: Any) -> tuple[Graph, dict[str, Kn
     """
     name = type(module).__name__
     if example_inputs is None:
-        raise GraphError(f"module {name}: example_inputs are needed, e.g. load_model(module, torch.zeros(1, 3, 32, 32))")
+        raise GraphError(
+            f"module {name}: example_inputs are needed, e.g. load_model(module, torch.zeros(1, 3, 32, 32))"
+        )
     arguments = _arguments(module, example_inputs)
     module = copy.deepcopy(module).eval().to("cpu")
     program = _decomposed(_exported(module, arguments, name))
@@ -58,7 +60,9 @@ def _arguments(module: Any, example_inputs: Any) -> dict[str, torch.Tensor]:
         given = dict(zip(names, values, strict=False))
     wrong = next((key for key in given if key not in names), None)
     if wrong is not None:
-        raise GraphError(f"module {type(module).__name__} has no input '{wrong}'; its inputs are {', '.join(names)}")
+        raise GraphError(
+            f"module {type(module).__name__} has no input '{wrong}'; its inputs are {', '.join(names)}"
+        )
     for key, value in given.items():
         if not isinstance(value, (torch.Tensor, np.ndarray)):
             raise GraphError(f"example input '{key}' is a {type(value).__name__}, not a tensor or array")
@@ -75,7 +79,7 @@ def _exported(module: torch.nn.Module, arguments: Mapping[str, torch.Tensor], na
         free = {key: {axes[key]: torch.export.Dim("batch")} if key in axes else None for key in arguments}
         try:
             return _export(module, example, free)
-        except Exception:  # noqa: S112 - the module fixes this axis; the next choice is tried
+        except Exception:
             continue
     try:
         return _export(module, arguments, None)
@@ -85,7 +89,7 @@ def _exported(module: torch.nn.Module, arguments: Mapping[str, torch.Tensor], na
 
 
 def _batch_axes(arguments: Mapping[str, torch.Tensor]) -> list[dict[str, int]]:
-    """Where the batch may stand: leading everywhere, or second in the further inputs (states [layers, batch, ...])."""
+    """Where the batch may stand: leading everywhere, second in further inputs (states), leading in the first alone."""
     first, *others = arguments
     if arguments[first].dim() == 0 or arguments[first].shape[0] == 0:
         return []
@@ -97,6 +101,8 @@ def _batch_axes(arguments: Mapping[str, torch.Tensor]) -> list[dict[str, int]]:
         choices.append({key: 0 for key in arguments if key in leading})
     if second and all(key in second or key in leading for key in others):
         choices.append({first: 0} | {key: 1 if key in second else 0 for key in others})
+    if others:
+        choices.append({first: 0})
     return choices
 
 
@@ -107,7 +113,7 @@ def _export(module: torch.nn.Module, arguments: Mapping[str, torch.Tensor], shap
 
 def _decomposed(program: Any) -> Any:
     """Only what has no converter of its own is taken apart."""
-    table = torch.export.default_decompositions()
+    table: Any = torch.export.default_decompositions()
     for overload in list(table.keys()):
         if str(overload) in CONVERTERS:
             table.pop(overload)
@@ -135,7 +141,9 @@ def _convert(program: Any, name: str) -> tuple[Graph, dict[str, KnownShape]]:
             build.current = node
             build.values[node.name] = _call(build, node)
     results = next(node for node in program.graph.nodes if node.op == "output").args[0]
-    outputs = [build.output(value, f"output_{i}") for i, value in enumerate(_user_outputs(results, signature))]
+    outputs = [
+        build.output(value, f"output_{i}") for i, value in enumerate(_user_outputs(results, signature))
+    ]
     graph = Graph(
         name=name,
         inputs=tuple(tensor.name for tensor in inputs),
@@ -155,7 +163,9 @@ def _user_outputs(results: Sequence[Any], signature: Any) -> list[str]:
 
 def _symbol_names(program: Any) -> dict[str, str]:
     """torch's symbols (s77) by the names we gave."""
-    return {str(symbol): "batch" if i == 0 else f"batch_{i}" for i, symbol in enumerate(program.range_constraints)}
+    return {
+        str(symbol): "batch" if i == 0 else f"batch_{i}" for i, symbol in enumerate(program.range_constraints)
+    }
 
 
 def _input(node: Any, symbols: Mapping[str, str]) -> Tensor:

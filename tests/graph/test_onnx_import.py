@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.operators.reference import check, make_model, saved
 
 from qsim.errors import GraphError
 from qsim.graph import load_model, share_groups
+from tests.operators.reference import check, make_model, saved
 
 RNG = np.random.default_rng(11)
 
@@ -47,7 +47,9 @@ def test_a_small_network_in_every_opset(opset: int, tmp_path: Path) -> None:
         "w3": real(5, 8), "b3": real(5), "axes": np.array([2, 3]),
     }  # fmt: skip
     x = real(3, 3, 9, 9)
-    graph = check(make_model(nodes, {"x": (x, ["batch", 3, 9, 9])}, ["y"], parameters, opset), {"x": x}, tmp_path)
+    graph = check(
+        make_model(nodes, {"x": (x, ["batch", 3, 9, 9])}, ["y"], parameters, opset), {"x": x}, tmp_path
+    )
     assert [layer.name for layer in graph.layers] == ["stem", "squeeze", "head"]
     assert not {"BatchNormalization", "Dropout"} & {node.op for node in graph.nodes}
     assert graph.tensors["y"].shape == ("batch", 5)
@@ -163,7 +165,10 @@ def one_node(op: str, folder: Path, domain: str = "") -> Path:
 
 
 def test_an_unknown_operator_names_node_operator_and_the_nearest(tmp_path: Path) -> None:
-    fails(one_node("LayerNorm", tmp_path), r"node 'here': operator LayerNorm is not supported; .*LayerNormalization")
+    fails(
+        one_node("LayerNorm", tmp_path),
+        r"node 'here': operator LayerNorm is not supported; .*LayerNormalization",
+    )
     fails(one_node("Relu", tmp_path, "my.domain"), r"operator Relu of domain 'my.domain' is not supported")
     fails(one_node("Loop", tmp_path), r"node 'here': operator Loop \(control flow\) is not supported")
     fails(one_node("Scan", tmp_path), "control flow")
@@ -191,9 +196,18 @@ def test_truncated_and_inconsistent_files(tmp_path: Path) -> None:
     fails(path, "is not an ONNX file|holds no graph|does not hold")
     model.graph.initializer[0].dims[0] = 400
     fails(saved(model, tmp_path), "tensor 'w' does not hold what its shape and type say")
-    fails(saved(make_model([node], {"x": real(2, 4)}, ["y"]), tmp_path), "'product' .* reads 'w', which nothing made")
-    fails(saved(make_model([node], {"x": real(2, 4)}, ["z"], {"w": real(4, 5)}), tmp_path), "makes the output 'z'")
-    fails(saved(make_model([node], {"x": real(2, 3)}, ["y"], {"w": real(4, 5)}), tmp_path), r"'product' \(MatMul\)")
+    fails(
+        saved(make_model([node], {"x": real(2, 4)}, ["y"]), tmp_path),
+        "'product' .* reads 'w', which nothing made",
+    )
+    fails(
+        saved(make_model([node], {"x": real(2, 4)}, ["z"], {"w": real(4, 5)}), tmp_path),
+        "makes the output 'z'",
+    )
+    fails(
+        saved(make_model([node], {"x": real(2, 3)}, ["y"], {"w": real(4, 5)}), tmp_path),
+        r"'product' \(MatMul\)",
+    )
 
 
 def test_external_data_stays_below_the_models_folder(tmp_path: Path) -> None:
@@ -222,7 +236,9 @@ def test_external_data_stays_below_the_models_folder(tmp_path: Path) -> None:
 
 def test_an_opset_out_of_range(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
-    fails(saved(make_model([node], {"x": real(2)}, ["y"], opset=3), tmp_path), "opset 3; supported are opsets")
+    fails(
+        saved(make_model([node], {"x": real(2)}, ["y"], opset=3), tmp_path), "opset 3; supported are opsets"
+    )
 
 
 def test_strings_and_sequences_are_refused(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def real_inputs(folder: Path, count: int) -> np.ndarray:
 
 
 def ours(graph: Graph, x: np.ndarray) -> np.ndarray:
-    return next(iter(run_graph(graph, {graph.inputs[0]: torch.from_numpy(np.ascontiguousarray(x))}).values())).numpy()
+    return next(
+        iter(run_graph(graph, {graph.inputs[0]: torch.from_numpy(np.ascontiguousarray(x))}).values())
+    ).numpy()
 
 
 def reference(path: Path, x: np.ndarray) -> np.ndarray:

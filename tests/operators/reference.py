@@ -66,11 +66,15 @@ def run_reference(model: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray]:
 
 
 def run_ours(graph: Graph, inputs: Arrays) -> list[np.ndarray]:
-    tensors = {name: torch.from_numpy(np.array(array)) for name, array in inputs.items() if name in graph.inputs}
+    tensors = {
+        name: torch.from_numpy(np.array(array)) for name, array in inputs.items() if name in graph.inputs
+    }
     return [value.numpy() for value in run_graph(graph, tensors).values()]
 
 
-def assert_equal(ours: Sequence[np.ndarray], reference: Sequence[np.ndarray], tolerance: float = 1e-5) -> None:
+def assert_equal(
+    ours: Sequence[np.ndarray], reference: Sequence[np.ndarray], tolerance: float = 1e-5
+) -> None:
     """Same number of outputs, shapes, kinds of type; integers equal; floats to `tolerance` of the largest value."""
     assert len(ours) == len(reference)
     for a, b in zip(ours, reference, strict=True):

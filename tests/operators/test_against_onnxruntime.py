@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from onnx import helper
+
 from tests.operators.reference import check, make_model
 
 RNG = np.random.default_rng(7)
@@ -35,7 +36,7 @@ class Case(NamedTuple):
     op: str
     data: tuple[np.ndarray, ...]
     constants: tuple[np.ndarray | None, ...] = ()
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}  # noqa: RUF012 - never changed
     opset: int = 17
     outputs: int = 1
     label: str = ""
@@ -82,7 +83,9 @@ POOLING = [
     Case("AveragePool", (X2,), (), {**WINDOW, "pads": [1, 0, 1, 1]}),
     Case("AveragePool", (X2,), (), {**WINDOW, "pads": [1, 0, 1, 1], "count_include_pad": 1}),
     Case("AveragePool", (X2,), (), {**WINDOW, "ceil_mode": 1}),
-    Case("AveragePool", (X2,), (), {**WINDOW, "ceil_mode": 1, "pads": [1, 1, 1, 1], "count_include_pad": 1}, 19),
+    Case(
+        "AveragePool", (X2,), (), {**WINDOW, "ceil_mode": 1, "pads": [1, 1, 1, 1], "count_include_pad": 1}, 19
+    ),
     Case("AveragePool", (X2,), (), {"kernel_shape": [2, 2], "dilations": [2, 2]}, 19),
     Case("AveragePool", (X2,), (), {**WINDOW, "auto_pad": "SAME_LOWER"}),
     Case("AveragePool", (X1,), (), {"kernel_shape": [4], "strides": [3]}),
@@ -97,7 +100,9 @@ LINEAR = [
     Case("MatMul", (real(2, 1, 3, 4), real(5, 4, 2))),
     Case("MatMul", (real(4), real(4, 3)), label="vector"),
     Case("Gemm", (real(3, 4),), (real(4, 5), real(5))),
-    Case("Gemm", (real(4, 3),), (real(5, 4), real(3, 1)), {"transA": 1, "transB": 1, "alpha": 0.5, "beta": 2.0}),
+    Case(
+        "Gemm", (real(4, 3),), (real(5, 4), real(3, 1)), {"transA": 1, "transB": 1, "alpha": 0.5, "beta": 2.0}
+    ),
     Case("Gemm", (real(3, 4),), (real(4, 5),)),
     Case("Einsum", (real(2, 3, 4), real(2, 4, 5)), (), {"equation": "bij,bjk->bik"}),
     Case("Einsum", (real(2, 3, 4), real(2, 5, 4)), (), {"equation": "b h d, b k d -> b h k"}),
@@ -132,8 +137,14 @@ UNARY = [
 
 INTEGERS = np.array([[7, -7, 3], [-3, 9, -8]], np.int64)
 BINARY = [
-    *(Case(op, (real(2, 1, 4), real(3, 1))) for op in "Add Sub Mul Div Less Greater Max Min Mean Sum".split()),
-    *(Case(op, (INTEGERS, i64(2, -2, 3))) for op in "Add Sub Mul Div Mod Equal LessOrEqual GreaterOrEqual".split()),
+    *(
+        Case(op, (real(2, 1, 4), real(3, 1)))
+        for op in "Add Sub Mul Div Less Greater Max Min Mean Sum".split()
+    ),
+    *(
+        Case(op, (INTEGERS, i64(2, -2, 3)))
+        for op in "Add Sub Mul Div Mod Equal LessOrEqual GreaterOrEqual".split()
+    ),
     *(Case(op, (INTEGERS > 0, np.array([True, False, True]))) for op in "And Or Xor".split()),
     Case("Pow", (positive(2, 3),), (scalar(2.0),)),
     Case("Pow", (positive(2, 3),), (i64(3),), label="integer_exponent"),
@@ -146,7 +157,9 @@ BINARY = [
     Case("Cast", (real(3, 4) * 4,), (), {"to": 7}),
     Case("Cast", (INTEGERS,), (), {"to": 1}),
     Case("Cast", (INTEGERS,), (), {"to": 9}),
-    Case("BitShift", (np.array([1, 2, 8], np.uint8), np.array([1, 2, 3], np.uint8)), (), {"direction": "LEFT"}),
+    Case(
+        "BitShift", (np.array([1, 2, 8], np.uint8), np.array([1, 2, 3], np.uint8)), (), {"direction": "LEFT"}
+    ),
     Case("BitwiseAnd", (INTEGERS, i64(6)), opset=18),
 ]
 
@@ -202,7 +215,9 @@ SHAPES = [
     Case("Pad", (real(2, 5),), (), {"pads": [0, 1, 0, 2], "value": 2.0}, 10),
     Case("Shape", (X2,), (), {"start": 1, "end": -1}),
     Case("Size", (X2,)),
-    Case("ConstantOfShape", (i64(2, 3),), (), {"value": helper.make_tensor("v", 1, [1], [4.5])}, label="float"),
+    Case(
+        "ConstantOfShape", (i64(2, 3),), (), {"value": helper.make_tensor("v", 1, [1], [4.5])}, label="float"
+    ),
     Case("ConstantOfShape", (i64(2, 3),)),
     Case("Range", (scalar(2, "int64"), scalar(11, "int64"), scalar(3, "int64"))),
     Case("Range", (scalar(1.0), scalar(-1.0), scalar(-0.5)), label="float"),
@@ -224,7 +239,13 @@ INDEXING = [
     Case("GatherND", (real(2, 3, 4),), (np.array([[0, 1], [1, -1]]),)),
     Case("GatherND", (real(2, 3, 4),), (np.array([[1], [2]]),), {"batch_dims": 1}),
     Case("ScatterElements", (real(3, 4),), (np.array([[1, 0, 2, -1]]), real(1, 4)), {"axis": 0}),
-    Case("ScatterElements", (real(3, 4),), (np.array([[1], [0]]), real(2, 1)), {"axis": 1, "reduction": "add"}, 18),
+    Case(
+        "ScatterElements",
+        (real(3, 4),),
+        (np.array([[1], [0]]), real(2, 1)),
+        {"axis": 1, "reduction": "add"},
+        18,
+    ),
     Case("ScatterND", (real(4, 3),), (np.array([[1], [3]]), real(2, 3))),
     Case("ScatterND", (real(4, 3),), (np.array([[1, 2], [1, 2]]), real(2)), {"reduction": "add"}, 18),
     Case("OneHot", (np.array([[0, 3], [-1, 9]]),), (scalar(4, "int64"), np.array([-1.0, 2.0], np.float32))),

@@ -8,11 +8,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper
-from tests.operators.reference import check, make_model
+from onnx import helper
 
 from qsim.emulator.operators import apply
 from qsim.graph import Node
+from tests.operators.reference import check, make_model
 
 RNG = np.random.default_rng(5)
 X = (RNG.normal(size=(4, 6)) * 3).astype(np.float32)
@@ -92,7 +92,9 @@ def test_integer_convolutions(tmp_path: Path) -> None:
     check(make_model([node], {"x": x}, ["y"], {"w": w, "xz": parameters["xz"]}), {"x": x}, tmp_path)
 
 
-def quant(x: list[float], bits: float, rounding: str = "ROUND", scale: float = 0.5, **attributes: int) -> list[float]:
+def quant(
+    x: list[float], bits: float, rounding: str = "ROUND", scale: float = 0.5, **attributes: int
+) -> list[float]:
     node = Node("q", "Quant", ("x", "s", "z", "b"), ("y",), {"rounding_mode": rounding, **attributes})
     values = [torch.tensor(v, dtype=torch.float32) for v in (x, scale, 0.0, bits)]
     return apply(node, values)[0].tolist()
@@ -130,7 +132,12 @@ def test_qonnx_bipolar_has_no_zero() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "exponent", "mantissa", "bias"),
-    [("float8_e4m3fn", 4, 3, 7), ("float8_e5m2", 5, 2, 15), ("float4_e2m1fn", 2, 1, 1), ("float6_e3m2fn", 3, 2, 3)],
+    [
+        ("float8_e4m3fn", 4, 3, 7),
+        ("float8_e5m2", 5, 2, 15),
+        ("float4_e2m1fn", 2, 1, 1),
+        ("float6_e3m2fn", 3, 2, 3),
+    ],
 )
 def test_qonnx_float_quant_equals_ml_dtypes(dtype: str, exponent: int, mantissa: int, bias: int) -> None:
     largest = float(ml_dtypes.finfo(getattr(ml_dtypes, dtype)).max)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import helper
+
 from tests.operators.reference import check, make_model
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -58,5 +59,11 @@ def test_gru_applies_the_reset_gate_before_or_after_the_product(tmp_path: Path) 
 def test_lstm_with_peepholes_clip_and_other_activations(tmp_path: Path) -> None:
     build("LSTM", tmp_path, peephole=True, clip=0.7)
     build("LSTM", tmp_path, input_forget=1)
-    build("LSTM", tmp_path, activations=["HardSigmoid", "Tanh", "Relu"], activation_alpha=[0.3], activation_beta=[0.4])
+    build(
+        "LSTM",
+        tmp_path,
+        activations=["HardSigmoid", "Tanh", "Relu"],
+        activation_alpha=[0.3],
+        activation_beta=[0.4],
+    )
     build("RNN", tmp_path, activations=["Relu"])

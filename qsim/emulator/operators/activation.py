@@ -39,7 +39,8 @@ def prelu(node: Node, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
 
 @operator("HardSigmoid")
 def hard_sigmoid(node: Node, x: torch.Tensor) -> torch.Tensor:
-    return (node.get("alpha", 0.2) * x + node.get("beta", 0.5)).clamp(0, 1)
+    alpha, beta = float(node.get("alpha", 0.2)), float(node.get("beta", 0.5))
+    return (alpha * x + beta).clamp(0, 1)
 
 
 @operator("HardSwish")
@@ -75,7 +76,7 @@ def celu(node: Node, x: torch.Tensor) -> torch.Tensor:
 @operator("Selu")
 def selu(node: Node, x: torch.Tensor) -> torch.Tensor:
     """Defaults: ONNX operators, Selu."""
-    alpha, gamma = node.get("alpha", 1.6732632423543772), node.get("gamma", 1.0507009873554805)
+    alpha, gamma = float(node.get("alpha", 1.6732632423543772)), float(node.get("gamma", 1.0507009873554805))
     return gamma * torch.where(x > 0, x, alpha * torch.expm1(x.clamp(max=0)))
 
 

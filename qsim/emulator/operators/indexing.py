@@ -87,12 +87,12 @@ def one_hot(node: Node, index: torch.Tensor, depth: torch.Tensor, values: torch.
 @operator("ArgMax", "ArgMin")
 def arg_extreme(node: Node, x: torch.Tensor) -> torch.Tensor:
     """Position of the largest or smallest value: the first, or with select_last_index the last."""
-    axis = node.get("axis", 0)
+    axis: int = node.get("axis", 0)
     find = torch.argmax if node.op == "ArgMax" else torch.argmin
     keep = bool(node.get("keepdims", 1))
     if not node.get("select_last_index", 0):
         return find(x, axis, keepdim=keep)
-    return x.shape[axis] - 1 - find(x.flip(axis), axis, keepdim=keep)
+    return torch.rsub(find(x.flip(axis), axis, keepdim=keep), x.shape[axis] - 1)
 
 
 @operator("TopK")

@@ -83,4 +83,5 @@ def local_response_normalization(node: Node, x: torch.Tensor) -> torch.Tensor:
     size = node.get("size")
     squares = F.pad((x * x).transpose(1, -1), ((size - 1) // 2, size // 2))
     total = squares.unfold(-1, size, 1).sum(-1).transpose(1, -1)
-    return x / (node.get("bias", 1.0) + node.get("alpha", 1e-4) / size * total) ** node.get("beta", 0.75)
+    bias, alpha, beta = (float(node.get(k, d)) for k, d in (("bias", 1.0), ("alpha", 1e-4), ("beta", 0.75)))
+    return x / torch.pow(bias + alpha / size * total, beta)

@@ -87,7 +87,7 @@ def lp_pool(node: Node, x: torch.Tensor) -> torch.Tensor:
     kernel = node.get("kernel_shape")
     rank = len(kernel)
     strides, dilations = node.get("strides", (1,) * rank), node.get("dilations", (1,) * rank)
-    power = node.get("p", 2)
+    power: int = node.get("p", 2)
     x = pad_spatial(x, _last_padding(node, x, window_padding(node, x.shape[2:], kernel)))
     return _window_sum(x.abs() ** power, kernel, strides, dilations) ** (1.0 / power)
 
@@ -115,5 +115,5 @@ def global_max_pool(node: Node, x: torch.Tensor) -> torch.Tensor:
 
 @operator("GlobalLpPool")
 def global_lp_pool(node: Node, x: torch.Tensor) -> torch.Tensor:
-    power = node.get("p", 2)
+    power: int = node.get("p", 2)
     return (x.abs() ** power).sum(_spatial(x), keepdim=True) ** (1.0 / power)

@@ -38,7 +38,7 @@ def _activation(name: str, alpha: float | None, beta: float | None) -> Function:
 
 
 def _activations(node: Node, default: tuple[str, ...], directions: int) -> list[list[Function]]:
-    """The activation functions of every direction. Values of alpha and beta are given in order to those that take one."""
+    """The activation functions of every direction; alpha and beta are given in order to those that take one."""
     names = node.get("activations", default * directions)
     with_alpha = {"elu", "leakyrelu", "thresholdedrelu", "hardsigmoid", "affine", "scaledtanh"}
     with_beta = {"hardsigmoid", "affine", "scaledtanh"}

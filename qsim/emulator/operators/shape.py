@@ -80,7 +80,8 @@ def unsqueeze(node: Node, x: torch.Tensor, axes: torch.Tensor) -> torch.Tensor:
 @operator("Expand")
 def expand(node: Node, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Broadcasting both ways: the target may hold 1 where x is longer."""
-    return x.expand(torch.broadcast_shapes(x.shape, tuple(integers(target))))
+    lengths = np.broadcast_shapes(tuple(x.shape), tuple(integers(target)))
+    return x.expand(lengths)
 
 
 @operator("Tile")
@@ -186,7 +187,8 @@ def eye_like(node: Node, x: torch.Tensor) -> torch.Tensor:
     """Ones on diagonal k; the type is `dtype` or the input's."""
     dtype = DTYPES[node.get("dtype")] if node.get("dtype") else x.dtype
     rows, columns = torch.arange(x.shape[0])[:, None], torch.arange(x.shape[1])[None, :]
-    return (columns - rows == node.get("k", 0)).to(device=x.device, dtype=dtype)
+    diagonal: int = node.get("k", 0)
+    return torch.eq(columns - rows, diagonal).to(device=x.device, dtype=dtype)
 
 
 @operator("Trilu")
