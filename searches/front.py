@@ -21,6 +21,7 @@ from searches.dominance import frontier
 from searches.problem import Problem, SearchResult, Selection
 from searches.reduce import reduce
 
+GRID_POINTS, GRID_POINTS_PER_AXIS = 64, 10
 Method = Literal["auto", "dominance", "epsilon"]
 
 
@@ -34,9 +35,10 @@ def solve(
 ) -> SearchResult:
     """The front over `problem.objectives` within its budgets, sorted by the first objective.
 
-    `points` (per further objective) turns epsilon-constraint into a grid; with three and more objectives it
-    is 10 if not given. `claim` says what is proven and `details["complete"]` whether every point is there;
-    status "optimal" means complete, "feasible" that each point is efficient but others may exist. Raises
+    method: "dominance" gives every point or refuses, "epsilon" gives every point of two objectives, "auto" is
+    dominance and beyond `state_limit` states a grid. A grid solves for `points` budgets per further objective
+    (64 for two objectives, else 10). `claim` says what is proven: status "optimal" and `details["complete"]`
+    mean that every point is there, "feasible" that each point is efficient but others may exist. Raises
     UserError for one objective.
     """
     started = time.perf_counter()
@@ -56,10 +58,11 @@ def solve(
         raise UserError(
             f"the front needs more than {state_limit} states: use method epsilon, or a higher state_limit"
         )
-    if len(problem.objectives) == 2 and points is None:
+    if len(problem.objectives) == 2 and points is None and method == "epsilon":
         selections, complete = tuple(_every_point(problem, solver)), True
     else:
-        selections, complete = tuple(_grid(problem, points or 10, solver)), False
+        per_axis = points or (GRID_POINTS if len(problem.objectives) == 2 else GRID_POINTS_PER_AXIS)
+        selections, complete = tuple(_grid(problem, per_axis, solver)), False
     part = f"each of {len(selections)} points proven efficient, others may exist"
     claim = f"the complete front, {len(selections)} proven optima" if complete else part
     return _result(selections, f"front/epsilon/{solver}", complete, claim, started) or ilp.solve(

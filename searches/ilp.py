@@ -258,6 +258,8 @@ def _to_core(reduced: Reduced) -> Reduced:
 
 def _break_ties(problem: Problem, found: Found, solver: SolverName, time_limit_s: float | None) -> Found:
     """Among the optima, the one with the least further objectives and budgeted costs, in order."""
+    if _is_the_only_optimum(problem, found, solver, time_limit_s):
+        return found
     kept = dict(problem.budgets)
     choices = found.choices or ()
     for reached, following in zip(problem.priorities, problem.priorities[1:]):
@@ -271,3 +273,18 @@ def _break_ties(problem: Problem, found: Found, solver: SolverName, time_limit_s
         if again.objective < here[following]:
             choices = within.original(tied.original(again.choices))
     return replace(found, choices=choices)
+
+
+def _is_the_only_optimum(
+    problem: Problem, found: Found, solver: SolverName, time_limit_s: float | None
+) -> bool:
+    """Whether no other selection reaches the objective: the usual case, and the cheapest to prove."""
+    name, choices = problem.objectives[0], found.choices or ()
+    if name not in problem.columns:
+        return False
+    within = core(problem, found.objective)
+    budgets = {**problem.budgets, name: min(found.objective, problem.budgets.get(name, found.objective))}
+    model = _Model(replace(within.problem, budgets=budgets))
+    places = [int(np.searchsorted(kept, choice)) for kept, choice in zip(within.kept, choices, strict=True)]
+    model.forbid(tuple(places))
+    return bool(model.run(solver, time_limit_s)[0] == "infeasible")

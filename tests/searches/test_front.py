@@ -71,12 +71,13 @@ def test_the_same_problem_gives_the_same_selections(problem: Problem) -> None:
     assert front.solve(problem).selections == front.solve(problem).selections
 
 
-def test_too_many_states_fall_back_to_proven_optima() -> None:
+def test_too_many_states_fall_back_to_a_grid_of_proven_optima() -> None:
     problem = two_layer_problem().with_objectives("loss", "size")
     whole = front.solve(problem)
-    small = front.solve(problem, state_limit=2)
-    assert small.solver == "front/epsilon/highs"
-    assert points(problem, small) == points(problem, whole)
+    grid = front.solve(problem, state_limit=2, points=3)
+    assert (grid.solver, grid.status) == ("front/epsilon/highs", "feasible")
+    assert set(points(problem, grid)) < set(points(problem, whole))
+    assert {min(points(problem, grid)), max(points(problem, grid))} <= set(points(problem, whole))
     with pytest.raises(UserError, match="more than 2 states"):
         front.solve(problem, method="dominance", state_limit=2)
 
