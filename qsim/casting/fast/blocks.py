@@ -21,28 +21,44 @@ STRETCH = 512  # elements handled at a time (one block, if that is longer); a mu
 
 
 @kernel
-def peak_of(x: Any, start: int, stop: int, zero: Any) -> Any:
-    """The largest finite magnitude of x[start:stop], `zero` (of the type of x) if there is none."""
+def peak_of(x: Any, start: int, stop: int, side: int, zero: Any) -> Any:
+    """The largest finite magnitude of x[start:stop], `zero` (of the type of x) if there is none; side as in vectors."""
     peak = zero
     whole = start + (stop - start) // LANES * LANES
     for i in range(start, whole, LANES):
-        peak = max(peak, peak_of_16(x, i))
+        peak = max(peak, peak_of_16(x, i, side))
     for i in range(whole, stop):
         magnitude = abs(x[i])
-        peak = magnitude if (magnitude > peak) & (magnitude < np.inf) else peak
+        counts = (x[i] >= 0) if side > 0 else (x[i] <= 0) | (side == 0)
+        peak = magnitude if counts & (magnitude > peak) & (magnitude < np.inf) else peak
     return peak
 
 
 @kernel
-def peaks_of_segments(x: Any, peaks: Any, first: int, last: int, length: int, block: int) -> Any:
+def peaks_of_segments(x: Any, peaks: Any, first: int, last: int, length: int, block: int, side: int) -> None:
     """peaks[p] of the pieces first..last-1 of a rows x length array whose rows are cut in blocks (see segments)."""
     pieces = (length + block - 1) // block
     zero = np.zeros(1, x.dtype)[0]
     for piece in range(first, last):
         row = piece // pieces
         start = row * length + (piece - row * pieces) * block
-        peaks[piece] = peak_of(x, start, min(start + block, (row + 1) * length), zero)
-    return False
+        peaks[piece] = peak_of(x, start, min(start + block, (row + 1) * length), side, zero)
+
+
+@kernel
+def peaks_of_columns(x: Any, peaks: Any, first: int, last: int, side: int) -> None:
+    """peaks[j] of the columns first..last-1 of a rows x len(peaks) array."""
+    own = peaks[first:last]
+    own[:] = 0
+    counts_above, counts_below = side >= 0, side <= 0
+    for row in range(len(x) // len(peaks)):
+        start = row * len(peaks) + first
+        values = x[start : start + len(own)]
+        for j in range(len(own)):
+            value = values[j]
+            magnitude = abs(value)
+            counts = counts_above if value >= 0 else counts_below
+            own[j] = magnitude if counts & (magnitude > own[j]) & (magnitude < np.inf) else own[j]
 
 
 def scale_of_block(peak: Any, rule: Any) -> Any:
@@ -109,7 +125,7 @@ def round_blocks(
         else:
             for b in range(count):
                 begin = start + b * block
-                scales[b] = peak_of(x, begin, min(begin + block, stop), zero)
+                scales[b] = peak_of(x, begin, min(begin + block, stop), 0, zero)
         for b in range(count):
             scales[b] = scale_of_block(scales[b], rule)
         for b in range(count):

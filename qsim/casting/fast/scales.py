@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.casting.fast.blocks import peaks_of_segments
+from qsim.casting.fast.blocks import peaks_of_columns, peaks_of_segments
 from qsim.casting.fast.facts import amax_rule, power_of_two_rule
 from qsim.casting.fast.threads import spread
 from qsim.casting.scales import compute_levels
-from qsim.spec import POWER_OF_TWO_RULES, Spec
+from qsim.spec import POWER_OF_TWO_RULES, Granularity, Spec
 
 Array = NDArray[Any]
 
 FLAT_PIECE = 1 << 15  # elements per piece where all share one scale
+ALL, ABOVE, BELOW = 0, 1, -1  # which values count: all, those above zero, those below
 
 
 def block_rule(x: Array, spec: Spec, working: Any) -> Any:
@@ -36,38 +37,30 @@ def block_rule(x: Array, spec: Spec, working: Any) -> Any:
         return amax_rule(spec.element, scale, for_zero, 1.0, np.float64)
     if scale.granularity.kind != "tensor" or scale.scale.scale is not None:
         return None
-    levels, _ = _levels_of_peaks(_peaks(x, x.size, FLAT_PIECE).max(keepdims=True), spec, -1)
+    peak = _peaks_of_pieces(x, x.size, FLAT_PIECE, ALL).max(keepdims=True)
+    levels, _ = _levels_of_peaks(peak, spec, -1)
     return amax_rule(spec.element, scale, for_zero, float(levels[1]), x.dtype.type)
 
 
 def dynamic_levels(x: Array, spec: Spec, axis: int) -> tuple[tuple[Array, ...], Array | None]:
-    """compute_levels(x, spec, axis), from the peaks of the groups alone where those decide."""
+    """compute_levels(x, spec, axis), from the peaks of the groups alone: the result is the same."""
     granularity, scale = spec.granularity, spec.scale
     assert granularity is not None and scale is not None
-    is_plain = scale.rule != "minmax" and (scale.granularity is None or scale.granularity.kind != "channel")
-    if not is_plain:
+    is_nested = scale.granularity is not None
+    if (is_nested and granularity.kind == "channel") or (
+        scale.granularity and scale.granularity.kind == "channel"
+    ):
         return compute_levels(x, spec, axis)
-    length = x.shape[-1]
-    match granularity.kind:
-        case "tensor":
-            return _levels_of_peaks(_peaks(x, x.size, FLAT_PIECE).max(), spec, axis)
-        case "token":
-            return _levels_of_peaks(_peaks(x, length, length).reshape(*x.shape[:-1], 1), spec, axis)
-        case "block" if len(granularity.block) == 1:
-            return _levels_of_peaks(
-                _peaks(x, length, granularity.block[0]).reshape(*x.shape[:-1], -1), spec, axis
-            )
-        case "block" if x.ndim >= 2 and axis % x.ndim == x.ndim - 1:
-            tall, wide = granularity.block
-            rows = _peaks(x, length, wide).reshape(*x.shape[:-1], -1)
-            tiles = np.maximum.reduceat(rows, np.arange(0, x.shape[-2], tall), axis=-2)
-            return _levels_of_peaks(tiles, spec, axis)
-        case "channel" if scale.granularity is None:
-            inner = int(np.prod(x.shape[axis % x.ndim + 1 :], dtype=np.int64))
-            if inner > 1:
-                channels = _peaks(x, inner, inner).reshape(-1, x.shape[axis]).max(axis=0)
-                return _levels_of_peaks(channels, spec, 0)
-    return compute_levels(x, spec, axis)
+    if len(granularity.block) == 2 and (x.ndim < 2 or axis % x.ndim != x.ndim - 1):
+        return compute_levels(x, spec, axis)
+    if scale.rule == "minmax":
+        low, high = (
+            -_peaks_of_groups(x, granularity, axis, BELOW),
+            _peaks_of_groups(x, granularity, axis, ABOVE),
+        )
+        return _levels_of_ranges(low, high, spec)
+    peaks = _peaks_of_groups(x, granularity, axis, ALL)
+    return _levels_of_peaks(peaks, spec, 0 if granularity.kind == "channel" else axis)
 
 
 def _levels_of_peaks(peaks: Array, spec: Spec, axis: int) -> tuple[tuple[Array, ...], Array | None]:
@@ -77,14 +70,60 @@ def _levels_of_peaks(peaks: Array, spec: Spec, axis: int) -> tuple[tuple[Array, 
     return compute_levels(peaks, replace(spec, granularity=granularity), axis)
 
 
-def _peaks(x: Array, length: int, block: int) -> Array:
-    """The largest finite magnitude of every piece (see segments)."""
+def _levels_of_ranges(low: Array, high: Array, spec: Spec) -> tuple[tuple[Array, ...], Array | None]:
+    """The same for the rule minmax: a tensor of two elements a group, its ends."""
+    assert spec.granularity is not None
+    if spec.granularity.kind == "channel":
+        return compute_levels(np.stack([low, high]), spec, 1)
+    ends = np.stack([low, high], axis=-1).reshape(*low.shape[:-1], -1)
+    tall = (1,) * (len(spec.granularity.block) - 1)
+    granularity = replace(spec.granularity, block=(*tall, 2) if spec.granularity.block else ())
+    return compute_levels(ends, replace(spec, granularity=granularity), -1)
+
+
+def _peaks_of_groups(x: Array, granularity: Granularity, axis: int, side: int) -> Array:
+    """The largest finite magnitude of every group, in the group shape; blocks and tokens run along the last axis."""
+    length, groups = x.shape[-1], x.shape[:-1]
+    match granularity.kind:
+        case "tensor":
+            return np.asarray(_peaks_of_pieces(x, x.size, FLAT_PIECE, side).max())
+        case "token":
+            return _peaks_of_pieces(x, length, length, side).reshape(*groups, 1)
+        case "channel":
+            inner = int(np.prod(x.shape[axis % x.ndim + 1 :], dtype=np.int64))
+            if inner == 1:
+                return _peaks_of_columns(x, side)
+            return np.asarray(_peaks_of_pieces(x, inner, inner, side).reshape(-1, x.shape[axis]).max(axis=0))
+        case _:
+            peaks = _peaks_of_pieces(x, length, granularity.block[-1], side).reshape(*groups, -1)
+            if len(granularity.block) == 1:
+                return peaks
+            starts = np.arange(0, x.shape[-2], granularity.block[0])
+            return np.asarray(np.maximum.reduceat(peaks, starts, axis=-2))
+
+
+def _peaks_of_pieces(x: Array, length: int, block: int, side: int) -> Array:
+    """The peak of every piece (see segments)."""
     flat = x.reshape(-1)
     pieces = x.size // length * -(-length // block)
     peaks = np.empty(pieces, x.dtype)
 
     def work(first: int, last: int) -> bool:
-        return bool(peaks_of_segments(flat, peaks, first, last, length, block))
+        peaks_of_segments(flat, peaks, first, last, length, block, side)
+        return False
 
     spread(work, pieces, x.size)
+    return peaks
+
+
+def _peaks_of_columns(x: Array, side: int) -> Array:
+    """The peak of every index of the last axis."""
+    flat = x.reshape(-1)
+    peaks = np.empty(x.shape[-1], x.dtype)
+
+    def work(first: int, last: int) -> bool:
+        peaks_of_columns(flat, peaks, first, last, side)
+        return False
+
+    spread(work, len(peaks), x.size)
     return peaks

@@ -14,24 +14,39 @@ LANES = 16
 
 
 @intrinsic
-def peak_of_16(typing: Any, x: Any, start: Any) -> Any:
-    """The largest finite magnitude among x[start : start + 16], 0 if none is finite."""
+def peak_of_16(typing: Any, x: Any, start: Any, side: Any) -> Any:
+    """The largest finite magnitude among x[start : start + 16], 0 if none is finite.
+
+    side: 1 counts values above zero only, -1 those below, 0 all.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         integer = LAYOUT[signature.args[0].dtype][0]
-        magnitudes = _finite_magnitudes(context, builder, signature.args[0], args[0], args[1])
+        codes = _load(context, builder, signature.args[0], args[0], args[1])
+        none = ir.Constant(codes.type, [0] * LANES)
+        above = builder.icmp_signed(">=", codes, none)
+        nothing, zero = ir.Constant(ir.IntType(1), 0), ir.Constant(args[2].type, 0)
+        counts_above = builder.icmp_signed(">=", args[2], zero)
+        counts_below = builder.icmp_signed("<=", args[2], zero)
+        of_above = builder.select(counts_above, above, ir.Constant(above.type, [nothing] * LANES))
+        of_below = builder.select(
+            counts_below, builder.not_(above), ir.Constant(above.type, [nothing] * LANES)
+        )
+        magnitudes = _finite_magnitudes(builder, codes, integer)
+        counted = builder.select(builder.or_(of_above, of_below), magnitudes, none)
         name = f"llvm.vector.reduce.umax.v{LANES}i{integer.width}"
         declare: Any = cgutils.get_or_insert_function  # untyped in numba
-        function = declare(builder.module, ir.FunctionType(integer, [magnitudes.type]), name)
-        peak = builder.call(function, [magnitudes])
-        return builder.bitcast(peak, context.get_value_type(signature.return_type))
+        function = declare(builder.module, ir.FunctionType(integer, [counted.type]), name)
+        return builder.bitcast(
+            builder.call(function, [counted]), context.get_value_type(signature.return_type)
+        )
 
-    return x.dtype(x, types.intp), generate
+    return x.dtype(x, types.intp, types.intp), generate
 
 
 @intrinsic
 def peaks_of_16_by_16(typing: Any, x: Any, start: Any, peaks: Any, index: Any) -> Any:
-    """peaks[index + k] = peak_of_16(x, start + 16 * k) for k in 0..15, in a third of the time.
+    """peaks[index + k] = peak_of_16(x, start + 16 * k, 0) for k in 0..15, in a third of the time.
 
     Sixteen vectors are folded into one: of two vectors, the maxima of neighbouring lanes are one vector again.
     """
@@ -41,7 +56,9 @@ def peaks_of_16_by_16(typing: Any, x: Any, start: Any, peaks: Any, index: Any) -
         even = ir.Constant(lanes, list(range(0, 2 * LANES, 2)))
         odd = ir.Constant(lanes, list(range(1, 2 * LANES, 2)))
         steps = [builder.add(args[1], ir.Constant(args[1].type, LANES * k)) for k in range(LANES)]
-        parts = [_finite_magnitudes(context, builder, signature.args[0], args[0], step) for step in steps]
+        integer = LAYOUT[signature.args[0].dtype][0]
+        loads = [_load(context, builder, signature.args[0], args[0], step) for step in steps]
+        parts = [_finite_magnitudes(builder, codes, integer) for codes in loads]
         while len(parts) > 1:
             pairs = zip(parts[::2], parts[1::2], strict=True)
             sides = [[builder.shuffle_vector(a, b, side) for side in (even, odd)] for a, b in pairs]
@@ -54,16 +71,20 @@ def peaks_of_16_by_16(typing: Any, x: Any, start: Any, peaks: Any, index: Any) -
     return types.none(x, types.intp, peaks, types.intp), generate
 
 
-def _finite_magnitudes(context: Any, builder: Any, array_type: Any, array_value: Any, start: Any) -> Any:
-    """The bits of 16 magnitudes, 0 for infinity and NaN. They order like the magnitudes themselves."""
+def _load(context: Any, builder: Any, array_type: Any, array_value: Any, start: Any) -> Any:
+    """The bits of 16 elements."""
     array = context.make_array(array_type)(context, builder, array_value)
-    integer, infinity, sign = LAYOUT[array_type.dtype]
-    vector = ir.VectorType(integer, LANES)
+    vector = ir.VectorType(LAYOUT[array_type.dtype][0], LANES)
     source = builder.bitcast(builder.gep(array.data, [start]), vector.as_pointer())
-    codes = builder.load(source, align=integer.width // 8)
-    magnitudes = builder.and_(codes, ir.Constant(vector, [sign - 1] * LANES))
-    is_finite = builder.icmp_unsigned("<", magnitudes, ir.Constant(vector, [infinity] * LANES))
-    return builder.select(is_finite, magnitudes, ir.Constant(vector, [0] * LANES))
+    return builder.load(source, align=array_type.dtype.bitwidth // 8)
+
+
+def _finite_magnitudes(builder: Any, codes: Any, integer: Any) -> Any:
+    """The bits of the magnitudes, 0 for infinity and NaN. They order like the magnitudes themselves."""
+    _, infinity, sign = next(layout for layout in LAYOUT.values() if layout[0] == integer)
+    magnitudes = builder.and_(codes, ir.Constant(codes.type, [sign - 1] * LANES))
+    is_finite = builder.icmp_unsigned("<", magnitudes, ir.Constant(codes.type, [infinity] * LANES))
+    return builder.select(is_finite, magnitudes, ir.Constant(codes.type, [0] * LANES))
 
 
 @intrinsic
