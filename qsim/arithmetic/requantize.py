@@ -1,4 +1,4 @@
-"""From an integer accumulator to the codes of the next tensor, by one of six named rules.
+"""From an integer accumulator to the codes of the next tensor, by one of seven named rules.
 
 A sum of products of codes, `acc`, stands for the real number acc * s_x * s_w; the next tensor holds codes q of real
 value (q - zero_point) * s_y. So q = zero_point + acc * M with the real multiplier M = s_x * s_w / s_y, saturated to the
@@ -8,7 +8,8 @@ codes of the element. How hardware and runtimes form acc * M is what tells them 
     dyadic_even    the same M, ties to even: HAWQ-V3's own simulation (Yao et al., ICML 2021, section 3.1).
     tflite_double  gemmlowp's two roundings: saturating rounding doubling high multiply (ties up), then a rounding
                    shift (ties away from zero). LiteRT's reference convolutions.
-    tflite_single  one rounding, ties up: ruy, and LiteRT's reference fully connected layer. dyadic, 31-bit mantissa.
+    tflite_single  one rounding, ties up: ruy and TFLITE_SINGLE_ROUNDING. dyadic with a 31-bit mantissa.
+    tflite_float   acc * M in float64, ties away from zero: LiteRT's reference fully connected layer.
     onnx           M and acc rounded to float32, one float32 product, ties to even: ONNX Runtime's QLinear operators.
     float          acc * M in float64, ties to even.
 """
@@ -23,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from qsim.errors import UserError
 from qsim.formats import Integer
 
-Rule = Literal["dyadic", "dyadic_even", "tflite_double", "tflite_single", "onnx", "float"]
+Rule = Literal["dyadic", "dyadic_even", "tflite_double", "tflite_single", "tflite_float", "onnx", "float"]
 RULES: tuple[str, ...] = get_args(Rule)
 MANTISSA_BITS = 31
 MAX_SHIFT = (
@@ -101,6 +102,15 @@ def tflite_single(acc: ArrayLike, mantissa: ArrayLike, shift: ArrayLike) -> Code
     return dyadic(acc, mantissa, shift)
 
 
+def tflite_float(acc: ArrayLike, multiplier: ArrayLike) -> Codes:
+    """acc * multiplier in float64, rounded to nearest, ties away from zero (C's round)."""
+    product = np.asarray(acc, np.float64) * np.asarray(multiplier, np.float64)
+    whole = np.trunc(
+        product
+    )  # exact, and so is the difference: adding 1/2 first could round up to an integer
+    return _whole(whole + np.where(np.abs(product - whole) >= 0.5, np.sign(product), 0.0))
+
+
 def onnx(acc: ArrayLike, multiplier: ArrayLike) -> Codes:
     """rint(float32(acc) * float32(multiplier)), the product rounded to float32 before the ties-to-even rint."""
     product = np.asarray(acc).astype(np.float32) * np.asarray(multiplier, np.float32)
@@ -123,6 +133,8 @@ def rescale(acc: ArrayLike, multiplier: ArrayLike, rule: str) -> Codes:
             return tflite_double(acc, *fixed_point(multiplier))
         case "tflite_single":
             return tflite_single(acc, *fixed_point(multiplier))
+        case "tflite_float":
+            return tflite_float(acc, multiplier)
         case "onnx":
             return onnx(acc, multiplier)
         case "float":
@@ -143,13 +155,13 @@ def requantize(
 
 def saturate(values: ArrayLike, element: Integer) -> NDArray[Any]:
     """Integers clamped to the codes of `element`, in its code type."""
-    return np.clip(values, element.lowest_code, element.largest_code).astype(element.code_dtype)
+    return np.asarray(np.clip(values, element.lowest_code, element.largest_code), element.code_dtype)
 
 
 def doubling_high_multiply(a: ArrayLike, b: ArrayLike) -> Codes:
     """(2 * a * b + 2^31) >> 32 for int32 a and b, ties up, saturated (gemmlowp's SaturatingRoundingDoublingHighMul)."""
     product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
-    return np.minimum((product + (1 << 30)) >> 31, np.int64(2**31 - 1))
+    return np.asarray(np.minimum((product + (1 << 30)) >> 31, 2**31 - 1))
 
 
 def rounding_shift_away(value: ArrayLike, shift: ArrayLike) -> Codes:

@@ -1,7 +1,7 @@
 """Reading a TFLite file: the few FlatBuffers tables a network needs, as plain frozen dataclasses.
 
-A file is hostile until proven otherwise: every offset and length is checked against the file, and whatever does not fit
-is one GraphError. Format: FlatBuffers binary layout; table fields as in TensorFlow's lite/schema/schema.fbs (version 3).
+A file is hostile until proven otherwise: every offset and length is checked against the file, and whatever does
+not fit is one GraphError. Format: FlatBuffers; table fields as in TensorFlow's lite/schema/schema.fbs, version 3.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from qsim.errors import GraphError
 from qsim.formats import FLOAT32, Integer
 from qsim.graph.inference import with_shapes
-from qsim.graph.ir import Attribute, Graph, Node, Tensor
+from qsim.graph.ir import Attribute, Graph, Node, Shape, Tensor
 from qsim.graph.tflite_file import FileModel, FileOperator, FileTensor, read_tflite
 from qsim.plan import BitPlan, LayerPlan, Role, TensorPlan
 from qsim.spec import Granularity, Scale, Spec
@@ -266,7 +266,7 @@ class Translator:
         tensors = {}
         for index, tensor in zip(self.file.inputs, inputs, strict=True):
             shape = self.tensor(index).shape
-            batched = ("batch", *shape[1:]) if self.keeps_batch else shape
+            batched: Shape = ("batch", *shape[1:]) if self.keeps_batch else shape
             tensors[tensor] = Tensor(tensor, batched, "float32", "input")
         plain = Graph(name, inputs, outputs, tuple(self.nodes), tensors, self.parameters)
         graph = with_shapes(plain)
@@ -322,8 +322,6 @@ def _tensor_plan(file: FileTensor, role: Role, axis: int, codes: Array | None) -
 def _real(plan: TensorPlan, codes: Array) -> npt.NDArray[np.float32]:
     """The real numbers that the codes of a weight or bias stand for, in float32."""
     shape = [-1 if axis == plan.axis % max(codes.ndim, 1) else 1 for axis in range(codes.ndim)]
-    scale, zero_point = (
-        np.asarray(value).reshape(shape) if np.size(value) > 1 else np.asarray(value)
-        for value in (plan.scale, 0 if plan.zero_point is None else plan.zero_point)
-    )
+    facts = (np.asarray(plan.scale), np.asarray(0 if plan.zero_point is None else plan.zero_point))
+    scale, zero_point = (fact.reshape(shape) if fact.size > 1 else fact for fact in facts)
     return np.asarray((codes.astype(np.int64) - zero_point).astype(np.float32) * scale, np.float32)

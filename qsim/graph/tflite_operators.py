@@ -20,6 +20,7 @@ _CLIPS = {2: (-1.0, 1.0), 3: (0.0, 6.0)}  # RELU_N1_TO_1, RELU6
 
 
 def conv_2d(t: Translator, op: FileOperator) -> None:
+    """Weights [O, kh, kw, I / groups]."""
     weight = t.tensor(op.inputs[1])
     if len(weight.shape) != 4 or weight.shape[3] < 1:
         raise GraphError(f"weights '{weight.name}' of a convolution have shape {weight.shape}")
@@ -28,6 +29,7 @@ def conv_2d(t: Translator, op: FileOperator) -> None:
 
 
 def depthwise_conv_2d(t: Translator, op: FileOperator) -> None:
+    """Weights [1, kh, kw, C * multiplier]."""
     weight = t.tensor(op.inputs[1])
     if len(weight.shape) != 4:
         raise GraphError(f"weights '{weight.name}' of a convolution have shape {weight.shape}")
@@ -38,7 +40,7 @@ def depthwise_conv_2d(t: Translator, op: FileOperator) -> None:
 def _convolution(t: Translator, op: FileOperator, weight: str, kernel: Sequence[int], groups: int) -> None:
     strides = (op.options["stride_h"], op.options["stride_w"])
     dilations = (op.options["dilation_h"], op.options["dilation_w"])
-    attributes = {
+    attributes: Attributes = {
         "kernel_shape": tuple(kernel),
         "strides": strides,
         "dilations": dilations,
@@ -71,6 +73,7 @@ def transpose_conv(t: Translator, op: FileOperator) -> None:
 
 
 def fully_connected(t: Translator, op: FileOperator) -> None:
+    """Weights [O, K]; leading axes of the data become rows, and axes again after it."""
     if op.options["weights_format"] != 0:
         raise GraphError("fully connected weights in a shuffled format are not supported")
     data, weight, out = t.tensor(op.inputs[0]), t.tensor(op.inputs[1]), t.tensor(op.outputs[0])
@@ -94,6 +97,7 @@ def fully_connected(t: Translator, op: FileOperator) -> None:
 
 
 def batch_matmul(t: Translator, op: FileOperator) -> None:
+    """Either operand may be transposed first."""
     inputs = []
     for index, flag in zip(op.inputs, ("adj_x", "adj_y"), strict=True):
         name = t.read(index)
@@ -121,6 +125,8 @@ def elementwise(onnx_op: str) -> Translation:
 
 
 def clip(low: float, high: float) -> Translation:
+    """RELU6 and RELU_N1_TO_1."""
+
     def translate(t: Translator, op: FileOperator) -> None:
         layout = t.layout(op.inputs[0])
         inputs = [t.read(op.inputs[0], layout), t.real("min", low), t.real("max", high)]
@@ -130,12 +136,14 @@ def clip(low: float, high: float) -> Translation:
 
 
 def softmax(t: Translator, op: FileOperator) -> None:
+    """Over the last axis."""
     if op.options["beta"] != 1.0:
         raise GraphError(f"softmax with beta {op.options['beta']} is not supported, only 1")
     _emit(t, op, "Softmax", [t.read(op.inputs[0])], {"axis": -1})
 
 
 def quantize(t: Translator, op: FileOperator) -> None:
+    """A change of scale; of a float input of the network: the input takes the quantized plan."""
     if t.tensor(op.inputs[0]).is_quantized:
         layout = t.layout(op.inputs[0])
         _emit(t, op, "Identity", [t.read(op.inputs[0], layout)], {}, layout)
@@ -148,6 +156,7 @@ def quantize(t: Translator, op: FileOperator) -> None:
 
 
 def dequantize(t: Translator, op: FileOperator) -> None:
+    """A float output of the network takes the quantized plan."""
     if op.outputs[0] not in t.file.outputs:
         raise GraphError(
             f"'{t.tensor(op.outputs[0]).name}' is used in float: a fully quantized model is needed"
@@ -159,6 +168,8 @@ def dequantize(t: Translator, op: FileOperator) -> None:
 
 
 def pool(onnx_op: str) -> Translation:
+    """Average or maximum over windows that do not count padding."""
+
     def translate(t: Translator, op: FileOperator) -> None:
         kernel = (op.options["filter_h"], op.options["filter_w"])
         strides = (op.options["stride_h"], op.options["stride_w"])
@@ -173,6 +184,8 @@ def pool(onnx_op: str) -> Translation:
 
 
 def reduce(onnx_op: str) -> Translation:
+    """Mean, sum, maximum or minimum over stated axes."""
+
     def translate(t: Translator, op: FileOperator) -> None:
         rank = len(t.tensor(op.inputs[0]).shape)
         axes = sorted({int(axis) % rank for axis in t.constant(op.inputs[1]).reshape(-1)})
@@ -195,6 +208,7 @@ def reduce(onnx_op: str) -> Translation:
 
 
 def reshape(t: Translator, op: FileOperator) -> None:
+    """Any change of shape: the file states the result."""
     before, after = t.tensor(op.inputs[0]).shape, t.tensor(op.outputs[0]).shape
     if before[:1] != (1,) or after[:1] != (1,):
         t.mix_batch()
@@ -203,6 +217,7 @@ def reshape(t: Translator, op: FileOperator) -> None:
 
 
 def transpose(t: Translator, op: FileOperator) -> None:
+    """Axes as stated."""
     perm = tuple(int(axis) for axis in t.constant(op.inputs[1]))
     if perm[:1] != (0,):
         t.mix_batch()
@@ -210,6 +225,7 @@ def transpose(t: Translator, op: FileOperator) -> None:
 
 
 def concatenation(t: Translator, op: FileOperator) -> None:
+    """Along an axis, which moves with the layout."""
     layout = _shared_layout(t, op)
     axis = op.options["axis"] % len(t.tensor(op.outputs[0]).shape)
     if axis == 0:
@@ -220,6 +236,7 @@ def concatenation(t: Translator, op: FileOperator) -> None:
 
 
 def pad(t: Translator, op: FileOperator) -> None:
+    """PAD with zero, PADV2 with a value, MIRROR_PAD by reflection."""
     pads, layout = t.constant(op.inputs[1]).astype(np.int64), t.layout(op.inputs[0])
     if pads.shape != (len(t.tensor(op.inputs[0]).shape), 2):
         raise GraphError(f"paddings of shape {pads.shape} do not fit '{t.tensor(op.inputs[0]).name}'")
@@ -243,6 +260,7 @@ def pad(t: Translator, op: FileOperator) -> None:
 
 
 def slice_(t: Translator, op: FileOperator) -> None:
+    """From begin, size elements (-1: to the end)."""
     begins = t.constant(op.inputs[1]).astype(np.int64)
     sizes = t.constant(op.inputs[2]).astype(np.int64)
     shape = np.array(t.tensor(op.inputs[0]).shape)
@@ -251,6 +269,7 @@ def slice_(t: Translator, op: FileOperator) -> None:
 
 
 def strided_slice(t: Translator, op: FileOperator) -> None:
+    """Masks say which ends are open and which axes are dropped."""
     if op.options["ellipsis_mask"] or op.options["new_axis_mask"] or op.options["offset"]:
         raise GraphError("STRIDED_SLICE with an ellipsis, new axes or offsets is not supported")
     shape = t.tensor(op.inputs[0]).shape
@@ -325,30 +344,32 @@ def unpack(t: Translator, op: FileOperator) -> None:
 def space_to_batch(t: Translator, op: FileOperator) -> None:
     """Pad, then move the offsets inside each block of the image to the front of the batch."""
     (by, bx), pads = _block(t, op), t.constant(op.inputs[2]).astype(np.int64)
-    n, h, w, c = t.tensor(op.inputs[0]).shape
+    _, h, w, c = t.tensor(op.inputs[0]).shape
     padded, folded, turned = (t.before(op.outputs[0], step) for step in ("padded", "folded", "turned"))
     flat = [0, *pads[:, 0].tolist(), 0, 0, *pads[:, 1].tolist(), 0]
     h, w = h + int(pads[0].sum()), w + int(pads[1].sum())
     t.mix_batch()
-    t.add_node("Pad", [t.read(op.inputs[0]), t.integers("pads", flat)], [padded], rule=RULE, name=f"pad_{op.index}")
-    shape = t.integers("blocks", (n, h // by, by, w // bx, bx, c))
+    t.add_node(
+        "Pad", [t.read(op.inputs[0]), t.integers("pads", flat)], [padded], rule=RULE, name=f"pad_{op.index}"
+    )
+    shape = t.integers("blocks", (-1, h // by, by, w // bx, bx, c))
     t.add_node("Reshape", [padded, shape], [folded], rule=RULE, name=f"fold_{op.index}")
     t.add_node("Transpose", [folded], [turned], {"perm": (2, 4, 0, 1, 3, 5)}, RULE, f"turn_{op.index}")
-    _move(t, op, "Reshape", [turned, t.integers("shape", t.tensor(op.outputs[0]).shape)], {})
+    _move(t, op, "Reshape", [turned, t.integers("shape", (-1, h // by, w // bx, c))], {})
 
 
 def batch_to_space(t: Translator, op: FileOperator) -> None:
     """The inverse of `space_to_batch`, cropped."""
     (by, bx), crops = _block(t, op), t.constant(op.inputs[2]).astype(np.int64)
-    n, h, w, c = t.tensor(op.inputs[0]).shape
+    _, h, w, c = t.tensor(op.inputs[0]).shape
     folded, turned, whole = (t.before(op.outputs[0], step) for step in ("folded", "turned", "whole"))
     t.mix_batch()
-    shape = t.integers("blocks", (by, bx, n // (by * bx), h, w, c))
+    shape = t.integers("blocks", (by, bx, -1, h, w, c))
     t.add_node("Reshape", [t.read(op.inputs[0]), shape], [folded], rule=RULE, name=f"fold_{op.index}")
     t.add_node("Transpose", [folded], [turned], {"perm": (2, 3, 0, 4, 1, 5)}, RULE, f"turn_{op.index}")
-    full = t.integers("full", (n // (by * bx), h * by, w * bx, c))
+    full = t.integers("full", (-1, h * by, w * bx, c))
     t.add_node("Reshape", [turned, full], [whole], rule=RULE, name=f"unfold_{op.index}")
-    starts, ends = crops[:, 0], np.array([h * by, w * bx]) - crops[:, 1]
+    starts, ends = crops[:, 0].tolist(), (np.array([h * by, w * bx]) - crops[:, 1]).tolist()
     parts = [t.integers("starts", starts), t.integers("ends", ends), t.integers("axes", (1, 2))]
     _move(t, op, "Slice", [whole, *parts], {})
 
@@ -361,6 +382,8 @@ def _block(t: Translator, op: FileOperator) -> tuple[int, int]:
 
 
 def resize(mode: str) -> Translation:
+    """Nearest or bilinear, to the size the file states."""
+
     def translate(t: Translator, op: FileOperator) -> None:
         if op.options["align_corners"]:
             transformation = "align_corners"
@@ -378,6 +401,8 @@ def resize(mode: str) -> Translation:
 
 
 def blocks(onnx_op: str) -> Translation:
+    """Between channels and blocks of the image, in the order of TFLite (ONNX mode DCR)."""
+
     def translate(t: Translator, op: FileOperator) -> None:
         attributes = {"blocksize": op.options["block_size"]}
         _move(t, op, onnx_op, [t.read(op.inputs[0], "channels_first")], attributes, "channels_first")

@@ -37,11 +37,10 @@ def conv(
     _check_conv(x, w, groups, w.shape[1] * groups)
     sizes = output_shape(x.shape[2:], w.shape[2:], strides, dilations, pads)
     dtype = _exact_type(_largest(x) * float(np.abs(w).reshape(len(w), -1).sum(axis=1).max(initial=0)))
-    weights = w.astype(dtype).reshape(groups, len(w) // groups, *w.shape[1:])
     total = np.zeros((len(x), groups, len(w) // groups, int(np.prod(sizes))), dtype)
-    for position, seen in taps(pad(x.astype(dtype), pads), w.shape[2:], strides, dilations, sizes):
+    views = taps(pad(x.astype(dtype), pads), w.shape[2:], strides, dilations, sizes)
+    for kernel, seen in zip(_kernels(w.astype(dtype), groups), views, strict=True):
         rows = seen.reshape(len(x), groups, w.shape[1], -1)
-        kernel = weights[(..., *position)]
         total += kernel * rows if w.shape[1] == 1 else kernel @ rows
     return wrap_int32(total.astype(np.int64).reshape(len(x), len(w), *sizes))
 
@@ -67,10 +66,9 @@ def conv_transpose(
     full = [s * (n - 1) + k for n, s, k in zip(x.shape[2:], strides, kernel_span, strict=True)]
     total = np.zeros((len(x), groups * w.shape[1], *full), dtype)
     seen = x.astype(dtype).reshape(len(x), groups, len(w) // groups, -1)
-    weights = w.astype(dtype).reshape(groups, len(w) // groups, *w.shape[1:])
-    for position, target in taps(total, w.shape[2:], strides, dilations, x.shape[2:]):
-        share = weights[(..., *position)].swapaxes(1, 2) @ seen
-        target += share.reshape(target.shape)
+    targets = taps(total, w.shape[2:], strides, dilations, x.shape[2:])
+    for kernel, target in zip(_kernels(w.astype(dtype), groups), targets, strict=True):
+        target += (kernel.swapaxes(1, 2) @ seen).reshape(target.shape)
     half = x.ndim - 2
     edges = [
         *(-begin for begin in pads[:half]),
@@ -102,14 +100,14 @@ def taps(
     strides: Sequence[int],
     dilations: Sequence[int],
     sizes: Sequence[int],
-) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-    """For every position of the kernel, the elements of `padded` [N, C, ...] that it meets: [N, C, *sizes]."""
+) -> Iterator[NDArray[Any]]:
+    """For every position of the kernel, in order, the elements of `padded` [N, C, ...] it meets: [N, C, *sizes]."""
     for position in np.ndindex(*kernel):
         window = tuple(
             slice(p * d, p * d + s * (n - 1) + 1, s)
             for p, d, s, n in zip(position, dilations, strides, sizes, strict=True)
         )
-        yield position, padded[(slice(None), slice(None), *window)]
+        yield padded[(slice(None), slice(None), *window)]
 
 
 def pad(x: NDArray[Any], pads: Pads, value: float = 0) -> NDArray[Any]:
@@ -121,6 +119,11 @@ def pad(x: NDArray[Any], pads: Pads, value: float = 0) -> NDArray[Any]:
     )
     grown = [(0, 0), (0, 0), *((max(begin, 0), max(end, 0)) for begin, end in edges)]
     return np.pad(x[(slice(None), slice(None), *cut)], grown, constant_values=value)
+
+
+def _kernels(w: NDArray[Any], groups: int) -> NDArray[Any]:
+    """[positions, groups, rows, columns]: the weight matrices of every position of the kernel, in order."""
+    return np.moveaxis(w.reshape(groups, len(w) // groups, w.shape[1], -1), -1, 0)
 
 
 def _check_conv(x: Codes, w: Codes, groups: int, channels: int) -> None:

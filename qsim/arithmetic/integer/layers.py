@@ -6,6 +6,7 @@ A bias is int32 at scale input.scale * weight.scale. `rule` is a name of qsim.ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,55 +38,76 @@ def linear_accumulator(x: Array, w: Array, bias: Array | None, *, input: Affine,
 
 def matmul(a: Array, b: Array, *, left: Affine, right: Affine, output: Affine, rule: str) -> Array:
     """a [..., M, K] by b [..., K, N], codes in, codes out; `right` may have one scale for each of the N columns."""
-    acc = accumulate.matmul(left.centred(a), right.centred(b))
-    return _finish(acc, left, right, output, rule, axis=-1)
+    return _finish(matmul_accumulator(a, b, left=left, right=right), left, right, output, rule, axis=-1)
+
+
+def matmul_accumulator(a: Array, b: Array, *, left: Affine, right: Affine) -> Codes:
+    """The int32 sums of `matmul` (ONNX's MatMulInteger); zero points may differ by row of a and column of b."""
+    return accumulate.matmul(left.centred(a), right.centred(b))
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a kernel moves over an image: strides, dilations, pads (ONNX order: begins, then ends), groups."""
+
+    strides: tuple[int, ...] = (1, 1)
+    dilations: tuple[int, ...] = (1, 1)
+    pads: tuple[int, ...] = (0, 0, 0, 0)
+    groups: int = 1
 
 
 def conv(
     x: Array,
     w: Array,
     bias: Array | None,
+    window: Window,
     *,
     input: Affine,
     weight: Affine,
     output: Affine,
     rule: str,
-    strides: Sequence[int] = (1, 1),
-    dilations: Sequence[int] = (1, 1),
-    pads: accumulate.Pads = (0, 0, 0, 0),
-    groups: int = 1,
 ) -> Array:
     """Convolution: x [N, C, ...] by w [O, C / groups, ...], padded with the zero point; depthwise is groups = C."""
+    acc = conv_accumulator(x, w, bias, window, input=input, weight=weight)
+    return _finish(acc, input, weight, output, rule, axis=1)
+
+
+def conv_accumulator(
+    x: Array, w: Array, bias: Array | None, window: Window, *, input: Affine, weight: Affine
+) -> Codes:
+    """The int32 sums of `conv`."""
     acc = accumulate.conv(
-        input.centred(x), weight.centred(w), strides=strides, dilations=dilations, pads=pads, groups=groups
+        input.centred(x),
+        weight.centred(w),
+        strides=window.strides,
+        dilations=window.dilations,
+        pads=window.pads,
+        groups=window.groups,
     )
-    return _finish(_add_bias(acc, bias, axis=1), input, weight, output, rule, axis=1)
+    return _add_bias(acc, bias, axis=1)
 
 
 def conv_transpose(
     x: Array,
     w: Array,
     bias: Array | None,
+    window: Window,
     *,
     input: Affine,
     weight: Affine,
     output: Affine,
     rule: str,
-    strides: Sequence[int] = (1, 1),
-    dilations: Sequence[int] = (1, 1),
-    pads: accumulate.Pads = (0, 0, 0, 0),
     output_padding: Sequence[int] = (),
-    groups: int = 1,
 ) -> Array:
     """Transposed convolution: x [N, C, ...] by w [C, O / groups, ...] (weight.axis 1)."""
     acc = accumulate.conv_transpose(
         input.centred(x),
         weight.centred(w),
-        strides=strides,
-        dilations=dilations,
-        pads=pads,
+        strides=window.strides,
+        dilations=window.dilations,
+        pads=window.pads,
         output_padding=output_padding,
-        groups=groups,
+        groups=window.groups,
     )
     return _finish(_add_bias(acc, bias, axis=1), input, weight, output, rule, axis=1)
 

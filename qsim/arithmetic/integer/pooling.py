@@ -28,7 +28,7 @@ def max_pool(x: Array, *, kernel: Sequence[int], strides: Sequence[int], pads: P
     """The largest code of every window of x [N, C, ...]; padding is never the largest."""
     sizes = output_shape(x.shape[2:], kernel, strides, [1] * len(kernel), pads)
     padded = pad(x, pads, np.iinfo(x.dtype).min)
-    views = [view for _, view in taps(padded, kernel, strides, [1] * len(kernel), sizes)]
+    views = list(taps(padded, kernel, strides, [1] * len(kernel), sizes))
     return np.asarray(np.maximum.reduce(views))
 
 
@@ -51,9 +51,9 @@ def average_pool(
     sizes = output_shape(x.shape[2:], kernel, strides, ones, pads)
     is_tflite = rule.startswith("tflite")
     values = x.astype(np.int64) if is_tflite else input.centred(x)
-    total = sum(view for _, view in taps(pad(values, pads), kernel, strides, ones, sizes))
+    total = sum(taps(pad(values, pads), kernel, strides, ones, sizes))
     seen = pad(np.ones((1, 1, *x.shape[2:]), np.int64), pads)
-    count = sum(view for _, view in taps(seen, kernel, strides, ones, sizes))
+    count = sum(taps(seen, kernel, strides, ones, sizes))
     if is_tflite:
         half_away = np.sign(total) * ((np.abs(total) + count // 2) // count)
         return saturate(half_away, output.element)

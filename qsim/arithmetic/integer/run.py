@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qsim.arithmetic.integer import elementwise, layers, pooling, unary
 from qsim.arithmetic.integer.affine import Affine
+from qsim.arithmetic.integer.resize import bilinear
 from qsim.arithmetic.integer.softmax import softmax
 from qsim.errors import PlanError, UserError
 from qsim.formats import Fixed, Integer
@@ -60,7 +61,9 @@ def run_integer(
             if name in wanted:
                 kept[name] = codes
             values.setdefault(name, codes)
-    return {name: kept.get(name, values.get(name)) for name in dict.fromkeys((*graph.outputs, *keep))}
+    return {
+        name: kept[name] if name in kept else values[name] for name in dict.fromkeys((*graph.outputs, *keep))
+    }
 
 
 def is_integer_only(graph: Graph, plan: BitPlan) -> bool:
@@ -103,8 +106,8 @@ def affine_of(plan: BitPlan, name: str) -> Affine:
             f"integer inference: tensor '{name}' is {spec}; its scale must be static, per tensor or channel"
         )
     step = np.float32(2.0**element.step_exponent)
-    scale = step if tensor.scale is None else np.asarray(tensor.scale, np.float32) * step
-    zero_point = 0 if tensor.zero_point is None else tensor.zero_point
+    scale = np.asarray(1.0 if tensor.scale is None else tensor.scale, np.float32) * step
+    zero_point = np.asarray(0 if tensor.zero_point is None else tensor.zero_point)
     return Affine(Integer(element.bits, element.signed), scale, zero_point, tensor.axis)
 
 
@@ -194,7 +197,7 @@ def _move(step: Step) -> list[Array]:
 
     node, output = step.node, step.output
     if node.op == "Resize" and node.get("mode", "nearest") != "nearest":
-        raise PlanError(f"integer inference: node '{node.name}' interpolates, which has no integer form")
+        return [_bilinear(step)]
     operands: list[torch.Tensor | None] = []
     for position, name in enumerate(node.inputs):
         if name is None:
@@ -205,7 +208,9 @@ def _move(step: Step) -> list[Array]:
             )
             operands.append(torch.from_numpy(np.ascontiguousarray(codes, np.float64)))
         elif node.op == "Pad" and position == 2:
-            operands.append(torch.from_numpy(output.quantize(step.graph.parameters[name]).astype(np.float64)))
+            operands.append(
+                torch.tensor(float(output.quantize(step.graph.parameters[name])), dtype=torch.float64)
+            )
         else:
             operands.append(torch.from_numpy(step.graph.parameters[name]))
     if node.op == "Pad" and len(operands) == 2:
@@ -213,27 +218,39 @@ def _move(step: Step) -> list[Array]:
     return [result.numpy().astype(output.element.code_dtype) for result in apply(node, operands)]
 
 
+def _bilinear(step: Step) -> Array:
+    node, sizes = step.node, step.setting(3)
+    transformation = node.get("coordinate_transformation_mode", "half_pixel")
+    known = ("asymmetric", "half_pixel", "align_corners")
+    if (
+        node.get("mode") != "linear"
+        or transformation not in known
+        or sizes is None
+        or step.codes(0).ndim != 4
+    ):
+        raise UserError(
+            f"a resize is nearest, or linear to stated sizes of an image by one of {', '.join(known)}"
+        )
+    codes = elementwise.rescaled(step.codes(0), input=step.affine(0), output=step.output, rule=step.rule)
+    return bilinear(codes, sizes[-2:].tolist(), transformation)
+
+
 def _conv(step: Step) -> Array:
     node, kernel = step.node, step.codes(1).shape[2:]
     ones = (1,) * len(kernel)
     if node.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise UserError(f"auto_pad {node.get('auto_pad')} is not supported: the pads must be stated")
+    window = layers.Window(
+        node.get("strides", ones),
+        node.get("dilations", ones),
+        node.get("pads", (0,) * 2 * len(kernel)),
+        int(node.get("group", 1)),
+    )
     compute: Callable[..., Array] = layers.conv
     if node.op == "ConvTranspose":
         compute = partial(layers.conv_transpose, output_padding=node.get("output_padding", ()))
-    return compute(
-        step.codes(0),
-        step.codes(1),
-        step.bias(),
-        input=step.affine(0),
-        weight=step.affine(1),
-        output=step.output,
-        rule=step.rule,
-        strides=node.get("strides", ones),
-        dilations=node.get("dilations", ones),
-        pads=node.get("pads", (0,) * 2 * len(kernel)),
-        groups=int(node.get("group", 1)),
-    )
+    facts = {"input": step.affine(0), "weight": step.affine(1), "output": step.output, "rule": step.rule}
+    return compute(step.codes(0), step.codes(1), step.bias(), window, **facts)
 
 
 def _gemm(step: Step) -> Array:
@@ -293,10 +310,9 @@ def _prelu(step: Step) -> Array:
 
 
 def _table(step: Step) -> Array:
-    if step.node.op == "Gelu":
+    function = TABLES.get(step.node.op)
+    if function is None:
         function = partial(unary.gelu, tanh_form=step.node.get("approximate", "none") == "tanh")
-    else:
-        function = TABLES[step.node.op]
     return unary.lookup(step.codes(0), function, input=step.affine(0), output=step.output)
 
 
@@ -318,7 +334,7 @@ def _average_pool(step: Step) -> Array:
         kernel = node.get("kernel_shape")
     half = len(spatial)
     pads = node.get("pads", (0,) * 2 * half)
-    if node.get("count_include_pad", 0) and any(pads) or node.get("ceil_mode", 0):
+    if (node.get("count_include_pad", 0) and any(pads)) or node.get("ceil_mode", 0):
         raise UserError("an average that counts padding, or a ceiled size, has no integer form")
     compute = partial(
         pooling.average_pool, kernel=kernel, strides=node.get("strides", (1,) * half), pads=pads

@@ -69,7 +69,7 @@ def _exp_of_last_quarter(a: Codes) -> Codes:
     x3 = multiply(x2, x)
     x4_over_4 = rounding_shift_away(multiply(x2, x2), 2)
     tail = rounding_shift_away(multiply(x4_over_4 + x3, _THIRD) + x2, 1)
-    return _EXP_OF_MINUS_EIGHTH + multiply(np.int64(_EXP_OF_MINUS_EIGHTH), x + tail)
+    return np.asarray(_EXP_OF_MINUS_EIGHTH + multiply(_EXP_OF_MINUS_EIGHTH, x + tail))
 
 
 def _reciprocal(total: Codes) -> tuple[Codes, Codes]:
@@ -86,7 +86,7 @@ def _one_over_one_plus(a: Codes) -> Codes:
     for _ in range(3):
         error = (1 << 29) - multiply(half_denominator, x)
         x = x + (multiply(x, error) << 2)
-    return np.minimum(x << 1, ONE)
+    return np.asarray(np.minimum(x << 1, ONE))
 
 
 def _check(input: Affine, output: Affine) -> None:

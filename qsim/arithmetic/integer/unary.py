@@ -29,7 +29,9 @@ def clamp(
 ) -> Array:
     """Relu, Relu6 and Clip: codes held between those of the real numbers low and high, after a change of scale."""
     codes = rescaled(x, input=input, output=output, rule=rule)
-    bounds = [None if bound is None else output.quantize(np.float32(bound)) for bound in (low, high)]
+    bounds = [
+        None if bound is None else output.quantize(np.array(bound, np.float32)) for bound in (low, high)
+    ]
     if bounds[0] is not None:
         codes = np.maximum(codes, bounds[0])
     return codes if bounds[1] is None else np.minimum(codes, bounds[1])
@@ -136,7 +138,7 @@ def _int16_multiplier(real: NDArray[Any]) -> tuple[int, int]:
 
 def _high_multiply16(a: Codes, b: int) -> Codes:
     """(2 * a * b + 2^15) >> 16 for int16, ties up."""
-    return np.minimum((a * b + (1 << 14)) >> 15, 2**15 - 1)
+    return np.asarray(np.minimum((a * b + (1 << 14)) >> 15, 2**15 - 1))
 
 
 def _saturate16(values: Codes) -> Codes:
