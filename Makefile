@@ -45,7 +45,7 @@ types:
 	$(BIN)/mypy
 
 fast:
-	$(PYTEST) -q -m "not slow and not consumer"
+	$(PYTEST) $(PARALLEL) -q -m "not slow and not consumer"
 
 test-consumers: $(VENV)/.consumers
 	$(PYTEST) -m consumer

@@ -53,6 +53,9 @@ def front_figure(tables: Mapping[str, pd.DataFrame], objectives: Sequence[Quanti
     objectives = list(objectives) if objectives is not None else objectives_of(everything)
     if not objectives:
         raise UserError("the results have no cost column, so there is nothing to draw the metric against")
+    # A cost that is the same for every plan has nothing to show, unless it is all there is.
+    telling = [each for each in objectives if everything.get(each.name, pd.Series()).nunique() > 1]
+    objectives = telling or objectives[:1]
     columns = min(len(objectives), 2 if len(objectives) in (2, 4) else 3)
     rows = math.ceil(len(objectives) / columns)
     figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.6), layout="constrained")
@@ -110,6 +113,12 @@ def _draw_panel(panel: Axes, tables: Mapping[str, pd.DataFrame], objective: Quan
         _draw_curve(panel, points, objective, (factor, metric_factor), (label, colour, marker))
     for table in shown.values():
         _draw_baselines(panel, table[is_baseline(table)], name, (factor, metric_factor))
+    for table in shown.values():
+        x, y, _ = _coordinates(table[table["chosen"] & table[name].notna()], name, (factor, metric_factor))
+        panel.plot(
+            x, y, linestyle="none", marker="o", markersize=13, markerfacecolor="none", color=BASELINE_COLOUR,
+            label="chosen" if len(x) else None, zorder=5,
+        )  # fmt: skip
     references = {value for value in map(float_value, tables.values()) if math.isfinite(value)}
     for value in references:
         panel.axhline(value / metric_factor, color=FLOAT_COLOUR, linestyle="--", linewidth=1, label="float32")
@@ -141,8 +150,6 @@ def _draw_curve(
         return
     chosen_by = rows["choose_value"] if "choose_value" in rows.columns else rows["report_value"]
     on_front = non_dominated(chosen_by, rows[objective.name], metric_of(rows), objective)
-    if rows["is_front"].any():
-        on_front &= rows["is_front"]
     rest, front = rows[~on_front], rows[on_front]
     x, y, errors = _coordinates(front, objective.name, factors)
     panel.errorbar(
@@ -210,16 +217,16 @@ def _coordinates(
 
 def _note_uncertainty(panel: Axes, tables: Mapping[str, pd.DataFrame], name: str) -> None:
     """How sure the cost model is: one line, since the error is common to the points of a panel."""
-    widths = [
-        ((table[f"{name}_high90"] - table[f"{name}_low90"]) / 2 / table[name]).replace([np.inf], np.nan)
-        for table in tables.values()
-        if {f"{name}_low90", f"{name}_high90"} <= set(table.columns)
-    ]
-    width = pd.concat(widths).median() if widths else math.nan
-    if math.isfinite(width) and width > 0:
-        panel.set_title(
-            f"cost model ±{100 * width:.0f} % (90 % interval)", fontsize=8.5, color="#555555", loc="right"
-        )
+    held = [table for table in tables.values() if {f"{name}_low90", f"{name}_high90"} <= set(table.columns)]
+    if not held:
+        return
+    low, high = (
+        100 * pd.concat([table[f"{name}_{end}"] / table[name] - 1 for table in held]).median()
+        for end in ("low90", "high90")
+    )
+    if math.isfinite(low) and math.isfinite(high) and high > low:
+        text = f"cost model: {low:+.0f} % to {high:+.0f} % (90 % interval)".replace("-", "\N{MINUS SIGN}")
+        panel.set_title(text, fontsize=8.5, color="#555555", loc="right")
 
 
 def _uses_error_axis(table: pd.DataFrame) -> bool:
@@ -275,6 +282,6 @@ def _legend_entries(panels: np.flatiter[np.ndarray]) -> tuple[list[Artist], list
         handles, labels = panel.get_legend_handles_labels()
         for handle, label in zip(handles, labels, strict=True):
             entries.setdefault(label, handle)
-    last = (DOMINATED, "uniform", "float32")
+    last = (DOMINATED, "uniform", "float32", "chosen")
     order = sorted(entries, key=lambda label: last.index(label) if label in last else -1)
     return [entries[label] for label in order], order

@@ -28,8 +28,9 @@ _INTERVALS = (
 )
 PROVENANCE = (
     *("model", "model_hash", "data_hash", "hardware", "formats", "seed"),
-    *("qsim_version", "seconds", "agreement", "arithmetic", "chosen", "objective"),
+    *("qsim_version", "seconds", "agreement", "arithmetic", "objective"),
 )
+MARKS = ("is_front", "chosen")  # true or false; a table without them has them false
 FLOAT_SEARCHES = frozenset({"float", "float32"})
 BASELINE_SEARCHES = frozenset({"uniform", "baseline"})
 # What people look at first, where a table does not say.
@@ -54,7 +55,7 @@ class Run:
 
 
 def check_table(table: pd.DataFrame, source: str = "the result table") -> pd.DataFrame:
-    """A copy with numbers as float64 and `is_front` as bool; UserError when it is no table of results."""
+    """A copy with numbers as float64 and the marks as bool; UserError when it is no table of results."""
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
         raise UserError(f"{source}: no column {', '.join(missing)}; a results.csv of qsim-search has them")
@@ -66,8 +67,9 @@ def check_table(table: pd.DataFrame, source: str = "the result table") -> pd.Dat
     for name in [*VALUES, *_INTERVALS, *_cost_columns(table, table.columns)]:
         if name in table.columns:
             table[name] = _as_numbers(table[name], f"{source}: column {name}")
-    front = table["is_front"] if "is_front" in table.columns else pd.Series(False, index=table.index)
-    table["is_front"] = front.astype(str).str.lower().isin(["true", "1", "1.0"])
+    for name in MARKS:
+        mark = table[name] if name in table.columns else pd.Series(False, index=table.index)
+        table[name] = mark.astype(str).str.lower().isin(["true", "1", "1.0"])
     metrics = sorted(set(table["metric"]))
     if len(metrics) > 1:
         raise UserError(f"{source}: mixes the metrics {', '.join(metrics)}; one table holds one metric")
@@ -111,7 +113,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def _cost_columns(table: pd.DataFrame, names: Sequence[str] | pd.Index) -> list[str]:
-    known = {*REQUIRED, *VALUES, *_INTERVALS, *PROVENANCE, "is_front", "run"}
+    known = {*REQUIRED, *VALUES, *_INTERVALS, *PROVENANCE, *MARKS, "run"}
     return [str(name) for name in names if name not in known and not str(name).startswith("Unnamed")]
 
 

@@ -68,6 +68,24 @@ def test_perplexity_grows_downwards(results: Results) -> None:
     assert "lower is better" in figure.axes[0].get_ylabel()
 
 
+def test_a_cost_that_all_plans_share_gets_no_panel(results: Results) -> None:
+    table = check_table(results().assign(latency_s=1e-3))
+    figure = front_figure({"run": table}, named_objectives(table, ["latency_s", "lut"]))
+    assert [panel.get_xlabel() for panel in figure.axes] == ["LUTs (thousands)"]
+    figure = front_figure({"run": table}, named_objectives(table, ["latency_s"]))
+    assert [panel.get_xlabel() for panel in figure.axes] == ["Latency per inference (ms)"]
+
+
+def test_the_chosen_plan_is_ringed(results: Results) -> None:
+    raw = results()
+    raw["chosen"] = raw["label"] == "ilp 3/9"
+    table = check_table(raw)
+    (panel,) = front_figure({"run": table}, named_objectives(table, ["lut"])).axes
+    x, y = series(panel)["chosen"]
+    row = table[table["chosen"]].iloc[0]
+    assert (x[0], y[0]) == (pytest.approx(row["lut"] / 1e3), pytest.approx(100 * row["report_value"]))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
 def test_every_objective_has_its_panel(results: Results, count: int) -> None:
     names = [f"cost{index}_j" for index in range(count)]
@@ -99,7 +117,7 @@ def test_poor_tables_still_give_a_picture(
     table = check_table(spoil(results()))
     figure = front_figure({"run": table}, named_objectives(table, ["lut", "weight_bytes"]))
     figure.draw_without_rendering()
-    assert len(figure.axes) == 2
+    assert 1 <= len(figure.axes) <= 2
 
 
 def test_nothing_to_draw_is_said(results: Results) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import pytest
 from rich.console import Console
 
 from reports.results import check_table, named_objectives
-from reports.table import cells, markdown_table, rich_table, summary_rows
+from reports.table import cells, fit_columns, markdown_table, rich_table, summary_rows
 
 Results = Callable[..., pd.DataFrame]
 
@@ -56,6 +57,35 @@ def test_markdown_is_one_line_a_row_whatever_the_labels_hold(results: Results) -
     lines = markdown_table(table.head(3), named_objectives(table, ["lut"])).splitlines()
     assert len(lines) == 5
     assert {line.replace("\\|", "").count("|") for line in lines} == {6}
+
+
+def test_a_chosen_row_is_shown_and_says_so(results: Results) -> None:
+    raw = results(points=40)
+    raw["chosen"] = raw["label"] == "nsga2 17/40"
+    shown = summary_rows(check_table(raw), per_search=3)
+    _, rows = cells(shown)
+    assert [row[0] for row in rows if "(chosen)" in row[0]] == ["nsga2 17/40 (chosen)"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(results: Results, width: int) -> None:
+    table = check_table(results())
+    out = io.StringIO()
+    Console(file=out, width=width).print(rich_table(table, width=width))
+    printed = out.getvalue()
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= width
+    assert "98.4 %" in printed
+    if width in (60, 160):
+        assert ("[97.3, 99.5]" in printed) == (width == 160)
+
+
+def test_columns_that_never_fit_keep_name_and_metric() -> None:
+    header, row = (
+        ["configuration", "search", "metric [95 %]", "change [95 %]", "LUTs"],
+        ["x", "y", "1 [0, 2]", "0", "9"],
+    )
+    assert fit_columns(header, [row], 5) == [["configuration", "x"], ["metric", "1"]]
 
 
 def test_rich_takes_labels_as_they_are(results: Results) -> None:
