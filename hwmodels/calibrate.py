@@ -41,6 +41,8 @@ class Source:
     offset_prior and slope_prior are standard deviations (as log ratios) of a family's factor and of its exponents;
     0 switches the correction off. noise is the standard deviation of one synthesis result: Yosys 0.23 against 0.70
     differ by 3 %, Nangate 45 against OSU 180 by 6 % (../shared/golden/hw/README.md). known: constants that need no fit.
+    constant_prior: standard deviation of a constant around 1, where the structure counts the very cells that are
+    measured; 0 where it counts something else.
     """
 
     quantity: str
@@ -53,6 +55,7 @@ class Source:
     slope_prior: float = 0.0
     noise: float = 0.04
     known: tuple[tuple[str, float], ...] = ()
+    constant_prior: float = 0.0
 
 
 YOSYS = "Yosys 0.23 (Debian 12), synth_xilinx -family xcup -noiopad -noclkbuf -nowidelut, rows techmap"
@@ -61,8 +64,8 @@ NANGATE = "Yosys 0.23, ABC 1.01 (2022-10-19), Nangate 45 nm typical, 1.1 V, 20 n
 DFF_NAND2 = (("register", 4.522 / 0.798),)
 """Area of DFF_X1 over NAND2_X1 in the Nangate 45 nm library; area_nand2 - comb_nand2 per flip-flop in the data."""
 SOURCES = (
-    Source("lut", "fpga_xilinx_yosys.csv", "lut", "LUT1-6", YOSYS, "xcup_rows"),
-    Source("carry", "fpga_xilinx_yosys.csv", "carry4", "CARRY4", YOSYS, "xcup_rows"),
+    Source("lut", "fpga_xilinx_yosys.csv", "lut", "LUT1-6", YOSYS, "xcup_rows", constant_prior=1.0),
+    Source("carry", "fpga_xilinx_yosys.csv", "carry4", "CARRY4", YOSYS, "xcup_rows", constant_prior=1.0),
     Source(
         "area_nand2", "asic_nangate45.csv", "area_nand2", "NAND2", NANGATE, "", 0.3, 0.05, 0.04, DFF_NAND2
     ),
@@ -114,7 +117,7 @@ def fit(samples: Samples, source: Source) -> UnitModel:
     known = np.array([dict(source.known).get(name, 0.0) for name in names])
     open_terms = matrix * (known == 0)
     left = (samples.values - matrix @ known) / samples.values
-    weights = nnls(open_terms / samples.values[:, None], left, maxiter=100 * len(names))[0] + known
+    weights = _constants(open_terms / samples.values[:, None], left, source) + known
     residuals = np.log(samples.values / np.maximum(matrix @ weights, 1e-9))
     families = {}
     for family in dict.fromkeys(samples.families):
@@ -122,6 +125,15 @@ def fit(samples: Samples, source: Source) -> UnitModel:
         points = np.array([features(u) for u in samples.subset(of_family).units])
         families[str(family)] = _power_law(points, residuals[of_family], source)
     return UnitModel(source.quantity, dict(zip(names, weights.tolist())), families)
+
+
+def _constants(terms: Array, target: Array, source: Source) -> Array:
+    """Non-negative least squares, with one extra equation a constant where a prior is stated."""
+    if source.constant_prior > 0:
+        weight = source.noise / source.constant_prior
+        terms = np.vstack([terms, weight * np.eye(terms.shape[1])])
+        target = np.concatenate([target, np.full(terms.shape[1], weight)])
+    return np.asarray(nnls(terms, target, maxiter=100 * terms.shape[1])[0])
 
 
 def _power_law(points: Array, residuals: Array, source: Source) -> Family:

@@ -47,7 +47,7 @@ def carry_terms(op: Operation) -> Terms:
             return {"chain": 0 if bits <= 4 else ceil(ceil(bits / 3) / 4)}
         case "count_ones":  # up to three ones fit LUTs
             return {"count_ones": max(0, bits - 3)}
-        case "exponent_add" | "increment" | "add_subtract" | "negate" | "negate_gate":
+        case "exponent_add" | "exponent_sum" | "increment" | "add_subtract" | "negate" | "negate_gate":
             return {op.kind + op.variant: ceil(bits / 4)}
         case "round_half_up" | "offset" | "clamp":
             return {"requant": ceil(bits / 4)}

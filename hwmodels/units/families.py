@@ -120,7 +120,7 @@ def _product(c: Circuit, ew: int, mw: int, ea: int, ma: int, count: float = 1) -
     _decode(c, ew, count)
     c.add("any", ea, count=count, on_path=False)
     _multiply(c, mw + 1, ma + 1, "unsigned", count=count)
-    c.add("exponent_add", max(ew, ea), min(ew, ea), count=count, on_path=False)
+    c.add("exponent_sum", max(ew, ea), min(ew, ea), count=count, on_path=False)
     return max(ew, ea) + 1, mw + ma + 2
 
 
@@ -178,7 +178,7 @@ def _add_floats(c: Circuit, e: int, m: int) -> None:
     c.add("add_subtract", m + 4)
     c.add("count_zeros", m + 5)
     c.add("exponent_add", e + 2, e + 2, count=2)
-    c.add("shift", m + 5, min(levels(m + 5), e + 1), reach=m + 5, variant="left")
+    c.add("shift", m + 5, min(levels(m + 5), e), reach=m + 5, variant="left")
     c.add("any", m + 5, on_path=False)
     c.add("increment", m + e + 1)
     c.add("saturate", e + m)

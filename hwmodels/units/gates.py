@@ -82,7 +82,7 @@ def gate_terms(op: Operation) -> Terms:
             return {"gate": bits}
         case "any" | "sticky" | "saturate":
             return {"or": bits}
-        case "exponent_add":
+        case "exponent_add" | "exponent_sum":
             return {"exponent": bits}
         case "shift":
             return {"shift_" + op.variant: _spread(bits, op.other, op.reach)}
@@ -112,7 +112,7 @@ def level_terms(op: Operation) -> Terms:
             return rows if op.variant == "rows" else rows | _carry(bits + op.other - 2)
         case "add" | "add_word":
             return {"tree_level": 1}
-        case "carry_propagate" | "offset" | "negate" | "negate_gate" | "add_subtract" | "exponent_add":
+        case "carry_propagate" | "offset" | "negate" | "negate_gate" | "add_subtract" | "exponent_add" | "exponent_sum":
             return _carry(bits)
         case "accumulate" | "add_rows" | "accumulate_signed":
             return {"save_level": 1 if op.other else 0} | _carry(bits)

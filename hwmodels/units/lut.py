@@ -37,9 +37,14 @@ def product_rows(a: int, b: int) -> int:
     return product_rows(a, low) + product_rows(a, high) + a + high - 1
 
 
-def _zero_extension_saving(b: int) -> int:
-    """LUTs that a zero-extended longer operand saves at the ends of the joining chains (measured: mul_int_su)."""
-    return 2 * (b // 4)
+def zero_extended_rows(a: int, b: int) -> int:
+    """LUTs of a product whose longer operand is unsigned: chains save their sign ends (measured: mul_int_su)."""
+    return product_rows(a, b) - 2 * (b // 4)
+
+
+def unsigned_rows(a: int, b: int) -> int:
+    """LUTs of an unsigned product: as above, and an odd last row is added in a chain one bit longer."""
+    return zero_extended_rows(a, b) + (b % 2 if b > 1 else 0)
 
 
 @lru_cache(maxsize=8192)
@@ -73,9 +78,10 @@ def lut_terms(op: Operation) -> Terms:
     bits = op.bits
     match op.kind:
         case "multiply":
-            saving = 0 if op.variant in ("signed", "rows") else _zero_extension_saving(op.other)
-            rows = product_rows(bits, op.other) - saving
-            return {"significand" if op.variant == "unsigned" else "row": rows}
+            if op.variant == "unsigned":
+                return {"significand": unsigned_rows(bits, op.other)}
+            rows = zero_extended_rows if op.variant == "mixed" else product_rows
+            return {"row": rows(bits, op.other)}
         case "add" | "add_word" | "popcount_xnor":
             return {"row": bits}
         case "fold":
@@ -96,13 +102,13 @@ def lut_terms(op: Operation) -> Terms:
             return {"count_ones": 2 * bits - bits.bit_length() - 2}
         case "any" | "sticky":
             return {op.kind: bits / 5}
-        case "exponent_add":
-            return {"exponent": bits}
+        case "exponent_add" | "exponent_sum":
+            return {op.kind: bits}
         case "sign":
             return {"row": 1}
         case "shift":
             if op.variant == "requant":
-                return {"requant": bits}
+                return {"requant": 3 * bits}  # six stages, two a LUT
             return {"shift_" + (op.variant.split("_")[0] or "fixed"): mux_luts(bits, op.other, op.reach)}
         case "normalize":
             return {"normalize": bits * max(1, (bits - 1).bit_length())}
@@ -116,7 +122,9 @@ def lut_terms(op: Operation) -> Terms:
             return {"row": bits * max(1, 2 ** (op.other - 6))}
         case "kept":
             return {"kept": bits * op.other / 2}
-        case "round_half_up" | "offset" | "clamp" | "register" | "enable" | "carry_propagate":
+        case "round_half_up" | "offset":
+            return {"requant": bits}
+        case "clamp" | "register" | "enable" | "carry_propagate":
             return {}
     raise AssertionError(f"no LUT model for operation {op.kind}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hwmodels.asic.array import sram_j_per_bit
 from hwmodels.asic.dataflow import systolic_cycles
 from hwmodels.cost import BY_NAME
 from hwmodels.datapath import accumulator, operand
+from hwmodels.fpga.fit_device import fastest_within_device
 from hwmodels.fpga.folding import fold
 from hwmodels.fpga.memory import place
 from hwmodels.workload import shape_of
@@ -361,3 +363,31 @@ def test_every_shipped_file_says_what_it_is(project: Path) -> None:
     for file in files:
         assert file.read_text().startswith("# ")
         assert hwmodels.load_target(file).name == file.stem
+
+
+KWS_W3A3 = tuple(linear(f"fc{i}", *shape) for i, shape in enumerate(((490, 256), (256, 256), (256, 256), (256, 12))))
+
+
+def test_finn_s_published_keyword_spotter_lies_on_our_folding_curve() -> None:
+    """FINN's KWS-W3A3 for MLPerf Tiny v0.7 ran 57,268 inferences a second on a Pynq-Z2 (../shared/research/zoo.md,
+    section 4), between the slowest design and the fastest one that we say fits the device."""
+    spec = parse("int3@tensor:float32")
+    base = hwmodels.load_target("fpga_pynq_z2")
+    columns = ([spec] * 4, [spec] * 4, [spec] * 4, [None] * 4)
+    fastest = fastest_within_device(base, KWS_W3A3, *columns)
+    best = fastest.total(fastest.layer_costs(KWS_W3A3, *columns))
+    published = replace(base, design=replace(base.design, throughput_hz=57_268.0))
+    total = published.total(published.layer_costs(KWS_W3A3, *columns))
+    print(f"\nat 57,268/s {total['lut']:.0f} LUT; fastest that fits: {best['throughput_hz']:.0f}/s, {best['lut']:.0f} LUT")
+    assert best["throughput_hz"] > 57_268
+    assert total["throughput_hz"] >= 57_268 and total["lut"] < 0.8 * 53_200
+    assert total["lut"] < best["lut"] <= 0.8 * 53_200
+
+
+def test_a_network_too_large_for_a_device_is_one_clear_error() -> None:
+    spec = parse("int8@tensor:float32")
+    with pytest.raises(UserError, match="does not fit iCE40HX8K even at 1 sample a second"):
+        columns = ([spec] * 10, [spec] * 10, [spec] * 10, [None] * 10)
+        fastest_within_device(hwmodels.load_target("fpga_ice40_hx8k"), RESNET8, *columns)
+    with pytest.raises(UserError, match="only a fpga_streaming target"):
+        fastest_within_device(hwmodels.load_target("asic_45nm"), RESNET8[:1], [spec], [spec], [spec], [None])
