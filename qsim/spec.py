@@ -1,5 +1,4 @@
-"""A tensor's number system: an element, cast in one way, on a granularity, with a scale that may itself be
-scaled.
+"""A tensor's number system: an element, cast in one way, on a granularity, with a scale that may itself be scaled.
 
 The classes here hold facts only; `str` gives the one canonical expression of a spec, `qsim.parse` reads it
 back. What an element is stands in `qsim.formats`, how values get into it in `qsim.casting`.
@@ -125,7 +124,9 @@ class Granularity:
         axis %= max(ndim, 1)
         if len(self.block) < 2:
             return (axis,)
-        return (axis - 1 if axis == ndim - 1 or axis > 1 else axis + 1, axis)
+        if ndim < 2:
+            raise SpecError(f"granularity {self} needs a tensor of at least 2 axes, not {ndim}")
+        return neighbour_axis(ndim, axis), axis
 
     def scale_shape(self, shape: Sequence[int], axis: int = -1) -> tuple[int, ...]:
         """Shape of the scale array: () for tensor, (C,) for channel; else `shape` with each grouped axis
@@ -139,14 +140,17 @@ class Granularity:
         if self.kind == "token":
             dims[axis] = 1
             return tuple(dims)
-        if len(self.block) > len(dims):
-            raise SpecError(f"granularity {self} needs a tensor of at least 2 axes, not shape {tuple(shape)}")
         for block_axis, size in zip(self.axes(len(dims), axis), self.block, strict=True):
             dims[block_axis] = -(-dims[block_axis] // size)
         return tuple(dims)
 
     def __str__(self) -> str:
         return self.kind + "x".join(str(size) for size in self.block)
+
+
+def neighbour_axis(ndim: int, axis: int) -> int:
+    """The other axis of the matrix that reduction axis `axis` (0 <= axis < ndim, ndim >= 2) lies in."""
+    return axis - 1 if axis == ndim - 1 or axis > 1 else axis + 1
 
 
 @dataclass(frozen=True)
@@ -261,12 +265,8 @@ class Spec:
         return total / elements
 
     def bind(self, tables: Mapping[str, Sequence[float]]) -> Spec:
-        """The spec with the values of its `table_<name>` element filled in from `tables[name]` (as a plan
-        does).
-        """
-        if not isinstance(self.element, Table) or self.element.name not in {
-            f"table_{name}" for name in tables
-        }:
+        """The spec with the values of its `table_<name>` element filled in from `tables[name]` (as a plan does)."""
+        if not isinstance(self.element, Table) or self.element.label not in tables:
             return self
         entries = tables[self.element.label]
         return replace(self, element=Table(self.element.label, tuple(float(v) for v in entries)))

@@ -40,8 +40,7 @@ def check_affine(affine: str, spec: Spec, dtype: np.dtype[Any]) -> None:
 def scaled_values(
     x: Array, spec: Spec, scale: Array, zero_point: Array | float, affine: str, random_bits: Any
 ) -> NDArray[np.float64]:
-    """The element values (for two's complement: codes less zero point, in steps) that stand for `x` under
-    `scale`.
+    """The element values (for two's complement: codes less zero point, in steps) that stand for `x` under `scale`.
 
     `scale` and `zero_point` broadcast against `x`. Multiplied by the scale these are the quantized values.
     """

@@ -1,5 +1,4 @@
-"""Casting numbers to an element format, unscaled: the general path, exact for every format, rounding and
-overflow.
+"""Casting numbers to an element format, unscaled: the general path, exact for every format, rounding and overflow.
 
 All arithmetic is on float64 and exact: a value is split by powers of two into whole steps of the format and a
 rest, the rest decides the rounding, and overflow is decided once on the rounded value. NaN stays NaN where
@@ -50,14 +49,11 @@ def cast_to_code(
     random_bits: NDArray[Any] | None = None,
     zero_point: NDArray[Any] | float = 0.0,
 ) -> Array:
-    """The integer codes (as float64) of `x` in a fixed-point format: round, add the zero point, then
-    overflow.
-    """
+    """The integer codes (as float64) of `x` in a fixed-point format: round, add the zero point, then overflow."""
     wraps = cast.overflow.startswith("wrap")
     if wraps and np.isinf(x).any():
         raise UserError(f"infinity in the input, but {element} overflows by '{cast.overflow}'")
-    # Whole periods of a wrapping code are left out while that is exact; one period more keeps the bit above
-    # the sign.
+    # Whole periods of a wrapping code are left out while that is exact; one period more keeps the bit above the sign.
     period = float(2 ** (element.bits + 1))
     within = np.fmod(x, np.ldexp(period, element.step_exponent)) if wraps else x
     steps, away = _round_steps(np.abs(within), element.step_exponent, x < 0, cast.rounding, random_bits)
@@ -144,8 +140,7 @@ def _cast_to_float(x: Array, element: Float, cast: Cast, random_bits: NDArray[An
 
 
 def _rounding_of(element: Float, cast: Cast) -> Rounding:
-    # ml_dtypes breaks the ties of e8m0 upward: every significand is 1, the even one of a wider format is the
-    # next.
+    # ml_dtypes breaks the ties of e8m0 upward: every significand is 1, the even one of a wider format is the next.
     is_tie_up = element.specials == "e8m0" and cast.rounding.kind == "nearest_even"
     return Rounding("nearest_away") if is_tie_up else cast.rounding
 
@@ -170,9 +165,7 @@ def _overflow_float(rounded: Array, x: Array, element: Float, cast: Cast) -> Arr
 
 
 def _drop_negatives(value: Array, x: Array, element: Float, cast: Cast) -> Array:
-    """A format without sign: negative numbers are below its range; e8m0, which has no zero either, makes them
-    NaN.
-    """
+    """A format without sign: negative numbers are below its range; e8m0, which has no zero either, makes them NaN."""
     if not element.has_zero:
         return np.where(x > 0, value, np.nan)
     below = np.nan if cast.overflow == "ieee" else 0.0

@@ -51,8 +51,7 @@ def encode(
     random_bits: Any = None,
     seed: int | None = None,
 ) -> Quantized:
-    """The codes of `x` in the number system `spec`, with scale and zero point: decode(encode(x)) ==
-    quantize(x).
+    """The codes of `x` in the number system `spec`, with scale and zero point: decode(encode(x)) == quantize(x).
 
     Arguments, specials and errors are those of `quantize`. A torch tensor gives torch tensors on its device.
     """
@@ -95,9 +94,7 @@ def decode(q: Quantized) -> Any:
 
 
 def codes_of(values: NDArray[np.float64], element: Element, zero_point: Any = 0.0) -> NDArray[Any]:
-    """The code of each of `values`, which must be numbers of `element` (two's complement: less the zero
-    point).
-    """
+    """The code of each of `values`, which must be numbers of `element` (two's complement: less the zero point)."""
     if isinstance(element, TwosComplement):
         steps = np.ldexp(values, -element.step_exponent) + zero_point
         return np.asarray(steps).astype(element.code_dtype)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsim.errors import UserError
-from qsim.spec import Granularity
+from qsim.spec import Granularity, neighbour_axis
 
 Array = NDArray[np.floating[Any]]
 
@@ -57,12 +57,9 @@ def spread(scale: Array, granularity: Granularity, shape: tuple[int, ...], axis:
         return scale.reshape([-1 if a == axis % len(shape) else 1 for a in range(len(shape))])
     for block_axis, size in zip(granularity.axes(len(shape), axis), granularity.block, strict=True):
         length = shape[block_axis]
-        scale = (
-            np.repeat(scale, size, axis=block_axis)
-            if size < length or scale.shape[block_axis] != 1
-            else scale
-        )
-        scale = scale[(slice(None),) * block_axis + (slice(0, length),)]
+        if scale.shape[block_axis] > 1:  # one block broadcasts as it is
+            repeated = np.repeat(scale, size, axis=block_axis)
+            scale = repeated[(slice(None),) * block_axis + (slice(0, length),)]
     return scale
 
 
@@ -87,5 +84,4 @@ def nested_axis(granularity: Granularity, ndim: int, axis: int) -> int:
     """
     if granularity.kind != "channel" or ndim < 2:
         return axis % max(ndim, 1)
-    axis %= ndim
-    return axis - 1 if axis == ndim - 1 or axis > 1 else axis + 1
+    return neighbour_axis(ndim, axis % ndim)

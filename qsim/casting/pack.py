@@ -32,9 +32,7 @@ MAGIC = b"QSIM"
 
 
 def pack_codes(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """The dense bytes of integer codes of `bits` bits (signed ones as two's complement), ceil(n * bits / 8)
-    of them.
-    """
+    """The dense bytes of integer codes of `bits` bits (signed ones as two's complement), ceil(n * bits / 8) of them."""
     flat = np.ascontiguousarray(codes).reshape(-1).astype(np.int64, copy=False)
     if bits in (8, 16, 32, 64):
         return flat.astype(f"<i{bits // 8}").view(np.uint8)

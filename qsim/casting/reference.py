@@ -49,7 +49,9 @@ def quantize_number(x: float | Fraction, element: Element, cast: Cast, random_bi
     return _float(x, element, cast, random_bits)
 
 
-def takes_away(d: Fraction, near: Neighbours, is_negative: bool, rounding: Rounding, random_bits: int) -> bool:
+def takes_away(
+    d: Fraction, near: Neighbours, is_negative: bool, rounding: Rounding, random_bits: int
+) -> bool:
     """Whether a magnitude at `d` (0 to 1) between its neighbours goes to the one away from zero."""
     half = Fraction(1, 2)
     if rounding.is_stochastic:
@@ -92,7 +94,9 @@ def _takes_away_at_random(d: Fraction, rounding: Rounding, random_bits: int) -> 
             return d + (random_bits + Fraction(1, 2)) / full >= 1
 
 
-def _choose(magnitude: Fraction, near: Neighbours, is_negative: bool, cast: Cast, random_bits: int) -> Fraction:
+def _choose(
+    magnitude: Fraction, near: Neighbours, is_negative: bool, cast: Cast, random_bits: int
+) -> Fraction:
     gap = near.away - near.toward
     d = (magnitude - near.toward) / gap if gap else Fraction(0)
     if near.bound is not None and d and not cast.rounding.is_stochastic:
@@ -200,7 +204,7 @@ def _infinity(x: float, element: Element, cast: Cast) -> float:
     if cast.overflow == "saturate_zero":
         return 0.0
     if cast.overflow == "saturate_symmetric" and x < 0:
-        return -min(element.largest, -element.lowest) if element.signed else element.lowest
+        return 0.0 - min(element.largest, -element.lowest) if element.signed else element.lowest
     if cast.overflow == "saturate_symmetric" and isinstance(element, TableElement) and element.signed:
         return min(element.largest, -element.lowest)
     return end

@@ -39,9 +39,7 @@ def cast_to_table(x: Array, element: TableElement, cast: Cast, random_bits: NDAr
 
 
 def _ordered_fraction(x: Array, grid: Grid, gap: NDArray[Any], is_negative: NDArray[np.bool_]) -> Array:
-    """1/4, 1/2 or 3/4: before, at or beyond the bound of its gap, seen from zero. All that nearest kinds ask
-    for.
-    """
+    """1/4, 1/2 or 3/4: before, at or beyond the bound of its gap, seen from zero. All that nearest kinds ask for."""
     if len(grid.bounds) == 0:
         return np.zeros_like(x)
     bound, error = grid.bounds[gap], grid.bound_error[gap]

@@ -85,9 +85,7 @@ class Integer(TwosComplement):
 
 @dataclass(frozen=True)
 class Fixed(TwosComplement):
-    """The values of ap_[u]fixed<width, integer>: n * 2^-(width - integer). `integer` may be negative or >
-    width.
-    """
+    """The values of ap_[u]fixed<width, integer>: n * 2^-(width - integer). `integer` may be negative or > width."""
 
     width: int
     integer: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,7 @@ from qsim.formats.table import MAX_TABLE_BITS, TableElement
 
 @dataclass(frozen=True)
 class PowerOfTwo(TableElement):
-    """pot<K>: 0 and +-2^-s, s of K bits. Code: zero flag, sign, s from the top; a set zero flag is the value
-    0.
-    """
+    """pot<K>: 0 and +-2^-s, s of K bits. Code: zero flag, sign, s from the top; a set zero flag is the value 0."""
 
     shift_bits: int
     signed = True
@@ -126,9 +123,6 @@ class PowerFunction(TableElement):
         half = np.array(self._roots([q + Decimal("0.5") for q in range((1 << self.bits - 1) - 1)]))
         return np.concatenate([-half[::-1], half]), np.zeros(2 * len(half), dtype=np.int8)
 
-    def even_indices(self, codes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return codes % 2 == 0
-
     def _roots(self, magnitudes: list[Decimal]) -> list[float]:
         with localcontext() as context:
             context.prec = 40
@@ -139,6 +133,3 @@ class PowerFunction(TableElement):
 def canonical_power(text: str) -> str:
     """The decimal without needless zeros: '0.50' and '.5' are both '0.5'."""
     return format(Decimal(text).normalize(), "f")
-
-
-__all__: list[Any] = ["AdditivePowerOfTwo", "Log2", "PowerFunction", "PowerOfTwo", "canonical_power"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qsim.errors import SpecError
 from qsim.formats.table import MAX_TABLE_BITS, TableElement
 
 
@@ -25,11 +26,6 @@ class Posit(TableElement):
 
     def __post_init__(self) -> None:
         self._check_bits(3, MAX_TABLE_BITS, self.bits)
-        self._check_exponent()
-
-    def _check_exponent(self) -> None:
-        from qsim.errors import SpecError
-
         if self.exponent_bits < 0 or (self.bits - 1) << self.exponent_bits > 1000:
             raise SpecError(f"{self.name}: its values do not fit in float64; choose fewer exponent bits")
 

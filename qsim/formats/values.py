@@ -17,8 +17,7 @@ MAX_LISTED_BITS = 24
 
 
 def values(spec: str | Spec | Element) -> NDArray[np.float64]:
-    """Every finite value of an element (of a spec's element, unscaled), ascending, float64, -0 and 0 as one
-    0.
+    """Every finite value of an element (of a spec's element, unscaled), ascending, float64, -0 and 0 as one 0.
 
     Raises SpecError for formats of more than 24 bits, whose values would not fit in memory.
     """
