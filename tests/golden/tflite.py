@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from qsim.arithmetic.integer import affine_of, run_integer
-from qsim.graph.tflite_file import read_tflite
-from qsim.graph.tflite_import import Place, TfliteModel, load_tflite
+from qsim.graph.tflite import Place, TfliteModel, load_tflite, read_tflite
 from tests.golden.harness import Comparison, GoldenFile, compare
 
 Arrays = Mapping[str, np.ndarray]

@@ -1,15 +1,9 @@
-"""From a quantized TFLite file to a Graph and the BitPlan that makes it integer only.
-
-The graph is the network in real numbers, in ONNX operators: images are moved to channels first where a convolution or
-pooling needs it. The plan holds what the file holds: int8 codes, scales, zero points, int32 biases, and for every
-operator the requantization rule of LiteRT's reference kernels. `qsim.arithmetic.integer.run_integer` runs both.
-"""
+"""The graph and plan under construction: what translated operators read from and write to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +13,7 @@ from qsim.errors import GraphError
 from qsim.formats import FLOAT32, Integer
 from qsim.graph.inference import with_shapes
 from qsim.graph.ir import Attribute, Graph, Node, Shape, Tensor
-from qsim.graph.tflite_file import FileModel, FileOperator, FileTensor, read_tflite
+from qsim.graph.tflite.file import FileModel, FileOperator, FileTensor
 from qsim.plan import BitPlan, LayerPlan, Role, TensorPlan
 from qsim.spec import Granularity, Scale, Spec
 
@@ -34,7 +28,6 @@ _ELEMENTS = {
     "int16": Integer(16, True),
     "int32": Integer(32, True),
 }
-RULE = "tflite_double"
 
 
 @dataclass(frozen=True)
@@ -58,31 +51,6 @@ class TfliteModel:
     graph: Graph
     plan: BitPlan
     places: Mapping[int, Place]
-
-
-def load_tflite(path: str | Path) -> TfliteModel:
-    """Read a fully quantized .tflite file with one subgraph.
-
-    A batch of 1 becomes symbolic unless an operator mixes it with another axis. Float inputs and outputs behind
-    QUANTIZE and DEQUANTIZE take the quantized tensor's plan. Raises GraphError, in one line that names the file,
-    for a damaged file, an operator that is not supported, and a tensor that is not quantized.
-    """
-    from qsim.graph.tflite_operators import TRANSLATIONS
-
-    file = read_tflite(path)
-    translator = Translator(file)
-    try:
-        for operator in file.operators:
-            if translator.is_shape_arithmetic(operator):
-                continue  # the file states every shape that such operators compute
-            translate = TRANSLATIONS.get(operator.op)
-            if translate is None:
-                raise GraphError(f"operator {operator.op} is not supported")
-            translator.operator = operator
-            translate(translator, operator)
-        return translator.finish(Path(path).stem)
-    except GraphError as error:
-        raise GraphError(f"'{path}': {error}") from None
 
 
 class Translator:
