@@ -7,14 +7,28 @@ option raises the bound by its reduced cost; where that exceeds the known object
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from searches.problem import Problem
+from searches.problem import IntArray, Problem
 from searches.reduce import Reduced, least_sums, restrict
 
+Floats = NDArray[np.float64]
 STEPS = 300
+STALLED = 10  # steps without a better bound before they are halved
 MARGIN = 1e-9  # of the largest magnitude that was added up, for the float64 sums
+
+
+@dataclass(frozen=True)
+class Toll:
+    """A redundant budget: a selection with objective <= ceiling pays at most `limit`, each option at least
+    this.
+    """
+
+    values: tuple[IntArray, ...]
+    limit: int
 
 
 def core(problem: Problem, ceiling: int) -> Reduced:
@@ -22,35 +36,44 @@ def core(problem: Problem, ceiling: int) -> Reduced:
 
     `ceiling` must be reachable: the objective of a selection that meets the budgets.
     """
+    return relax(problem, ceiling)[0]
+
+
+def relax(problem: Problem, ceiling: int) -> tuple[Reduced, Toll]:
+    """The core, and the reduced costs of its options at the best prices as a toll (in integers of the
+    objective).
+    """
     cost, rows, limits = _relaxation(problem)
     margin = MARGIN * float(np.abs(cost[np.isfinite(cost)]).max() * len(cost) + abs(ceiling) + 1)
     prices, step = np.zeros(len(rows)), 1.0
-    best, stalled = -np.inf, 0
+    best, stalled, reduced_costs = -np.inf, 0, cost
     out = np.zeros(cost.shape, dtype=bool)
     for _ in range(STEPS):
         priced = cost + np.tensordot(prices, rows, axes=1)
         least = priced.min(axis=1)
         bound = float(least.sum() - prices @ limits)
         out |= bound + priced - least[:, None] > ceiling + margin
-        stalled = 0 if bound > best else stalled + 1
-        best = max(best, bound)
-        if stalled == 10:
+        if bound > best:
+            best, stalled, reduced_costs = bound, 0, priced - least[:, None]
+        else:
+            stalled += 1
+        if stalled == STALLED:
             step, stalled = step / 2, 0
         slope = rows[:, np.arange(len(cost)), priced.argmin(axis=1)].sum(axis=1) - limits
         slope[(prices == 0) & (slope < 0)] = 0
         if not slope.any() or bound >= ceiling:
             break
         prices = np.maximum(0, prices + step * (ceiling - bound) / (slope @ slope) * slope)
-    return restrict(problem, [~out[g, :size] for g, size in enumerate(problem.sizes)])
+    kept = restrict(problem, [~out[g, :size] for g, size in enumerate(problem.sizes)])
+    tolls = tuple(np.floor(reduced_costs[g, where]).astype(np.int64) for g, where in enumerate(kept.kept))
+    return kept, Toll(tolls, int(np.ceil(ceiling - best + margin)))
 
 
-def _relaxation(
-    problem: Problem,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """(objective [groups, options], budget rows [rows, groups, options] / scale, limits [rows]); absent
-    options inf.
+def _relaxation(problem: Problem) -> tuple[Floats, Floats, Floats]:
+    """(objective [groups, options], budget rows [rows, groups, options], limits [rows]), the rows scaled to
+    about 1.
 
-    A minimised peak is bounded by its cut with the largest least sum.
+    Absent options cost infinity. A minimised peak is bounded by its cut with the largest least sum.
     """
     shape = (len(problem.groups), max(problem.sizes))
     cost = np.full(shape, np.inf)

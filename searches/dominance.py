@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from searches.core import Toll
 from searches.problem import IntArray, Problem
 
 BLOCK = 512
@@ -36,17 +37,25 @@ class _States:
     costs: IntArray  # [n, counted]
     open_choices: Mapping[int, IntArray]  # open group -> [n]
     rank: IntArray  # [n], order of the partial selections, lexicographically
+    paid: IntArray  # [n], of the toll
 
 
-def frontier(problem: Problem, state_limit: int = 300_000) -> Frontier | None:
-    """The complete front over the objectives within the budgets, sorted; None when states exceed
-    `state_limit`.
+def frontier(
+    problem: Problem,
+    state_limit: int = 300_000,
+    *,
+    counted: tuple[str, ...] | None = None,
+    toll: Toll | None = None,
+) -> Frontier | None:
+    """The front over the objectives within the budgets, sorted; None when states exceed `state_limit`.
 
-    Of selections with equal objectives one is kept: least in the budgeted costs that can bind, then
-    lexicographically. An infeasible problem has an empty frontier.
+    Of selections with equal objectives one is kept: least in the rest of `counted` (default: the budgeted
+    costs that can bind), then lexicographically. Without a toll the front is complete; with one, selections
+    that pay more are left out. An infeasible problem has an empty frontier.
     """
-    counted = _counted(problem)
-    states = _States(np.zeros((1, len(counted)), dtype=np.int64), {}, np.zeros(1, dtype=np.int64))
+    counted = _counted(problem) if counted is None else counted
+    none = np.zeros(1, dtype=np.int64)
+    states = _States(np.zeros((1, len(counted)), dtype=np.int64), {}, none, none)
     for i, name in enumerate(counted):
         if name in problem.peaks:
             states.costs[:, i] = NOTHING_ALIVE
@@ -54,8 +63,11 @@ def frontier(problem: Problem, state_limit: int = 300_000) -> Frontier | None:
     for g, size in enumerate(problem.sizes):
         if len(states.costs) * size > 40 * state_limit:
             return None
-        states, parent, option = _expand(problem, counted, states, g)
-        states, parent, option = _pick(states, _within_budgets(problem, counted, states, g), parent, option)
+        states, parent, option = _expand(problem, counted, states, g, toll)
+        within = _within_budgets(problem, counted, states, g)
+        if toll is not None:
+            within &= states.paid <= toll.limit
+        states, parent, option = _pick(states, within, parent, option)
         key = _key(problem, states)
         if key is None:
             return None
@@ -92,7 +104,7 @@ def _counted(problem: Problem) -> tuple[str, ...]:
 
 
 def _expand(
-    problem: Problem, counted: tuple[str, ...], states: _States, g: int
+    problem: Problem, counted: tuple[str, ...], states: _States, g: int, toll: Toll | None
 ) -> tuple[_States, IntArray, IntArray]:
     """Every state with every option of group g; the states, their parents and the options taken."""
     n, size = len(states.costs), problem.sizes[g]
@@ -113,7 +125,8 @@ def _expand(
                     costs[:, i] = np.maximum(costs[:, i], alive)
     still_open = _open_after(problem, counted, g)
     rank = states.rank[parent] * size + option
-    return _States(costs, {h: c for h, c in chosen.items() if h in still_open}, rank), parent, option
+    paid = states.paid[parent] if toll is None else states.paid[parent] + toll.values[g][option]
+    return _States(costs, {h: c for h, c in chosen.items() if h in still_open}, rank, paid), parent, option
 
 
 def _open_after(problem: Problem, counted: tuple[str, ...], g: int) -> set[int]:
@@ -143,8 +156,8 @@ def _pick(
     states: _States, where: NDArray[np.bool_] | NDArray[np.intp], parent: IntArray, option: IntArray
 ) -> tuple[_States, IntArray, IntArray]:
     rank = np.argsort(np.argsort(states.rank[where]))
-    kept = _States(states.costs[where], {h: c[where] for h, c in states.open_choices.items()}, rank)
-    return kept, parent[where], option[where]
+    still_open = {h: choices[where] for h, choices in states.open_choices.items()}
+    return _States(states.costs[where], still_open, rank, states.paid[where]), parent[where], option[where]
 
 
 def _key(problem: Problem, states: _States) -> IntArray | None:

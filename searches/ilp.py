@@ -251,9 +251,7 @@ def _to_core(reduced: Reduced) -> Reduced:
     known = greedy.solve(reduced.problem)
     if not known.selections:
         return reduced
-    smaller = core(reduced.problem, known.best.totals[reduced.problem.objectives[0]])
-    kept = (indices[chosen] for indices, chosen in zip(reduced.kept, smaller.kept, strict=True))
-    return Reduced(smaller.problem, tuple(kept))
+    return core(reduced.problem, known.best.totals[reduced.problem.objectives[0]]).within(reduced)
 
 
 def _break_ties(problem: Problem, found: Found, solver: SolverName, time_limit_s: float | None) -> Found:

@@ -27,6 +27,11 @@ class Reduced:
         """The choices of the original problem."""
         return tuple(int(kept[choice]) for kept, choice in zip(self.kept, choices, strict=True))
 
+    def within(self, outer: Reduced) -> Reduced:
+        """This reduction of `outer.problem`, as a reduction of outer's original."""
+        kept = (indices[chosen] for indices, chosen in zip(outer.kept, self.kept, strict=True))
+        return Reduced(self.problem, tuple(kept))
+
 
 def reduce(problem: Problem) -> Reduced | None:
     """The problem without options that cannot pay, or None when some budget cannot be met at all."""

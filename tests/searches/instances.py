@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from searches.build import LayerPair, problem_from_layers
 from searches.problem import Option, Problem
 
-quick = settings(deadline=None, max_examples=40)
+quick = settings(deadline=None, max_examples=30)
 VALUES = st.integers(-5, 30)
 
 
