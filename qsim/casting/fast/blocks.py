@@ -94,6 +94,7 @@ def amax_scale(peak: Any, rule: Any) -> Any:
 def round_blocks(
     x: Any,
     y: Any,
+    peaks: Any,
     first: int,
     last: int,
     length: int,
@@ -105,29 +106,24 @@ def round_blocks(
 ) -> Any:
     """Round stretches first..last-1 of a rows x length array in blocks with scales by `rule`.
 
-    A row is stretches_of(length, block) of them. Scales and quotients have the type of the array `one`. Returns whether
-    it met a NaN.
+    A row is stretches_of(length, block) of them. `peaks`: those of all blocks if they are known, else empty. Scales and
+    quotients have the type of the array `one`. Returns whether it met a NaN.
     """
     has_nan = False
-    zero = np.zeros(1, x.dtype)[0]
     blocks = max(STRETCH // block, 1)
     sixteenths = np.empty(STRETCH // LANES, x.dtype)
+    own = np.empty(blocks, x.dtype)
     scales = np.empty(blocks, one.dtype)
     spread = np.empty(blocks * block, one.dtype)
-    stretches = stretches_of(length, block)
     for stretch in range(first, last):
-        row = stretch // stretches
-        start = row * length + (stretch - row * stretches) * len(spread)
-        stop = min(start + len(spread), (row + 1) * length)
+        start, stop, index = _bounds(stretch, length, block)
         count = (stop - start + block - 1) // block
-        if stop - start == STRETCH and block % LANES == 0:
-            _peaks_of_stretch(x, start, block, sixteenths, scales)
+        if len(peaks):
+            own[:count] = peaks[index : index + count]
         else:
-            for b in range(count):
-                begin = start + b * block
-                scales[b] = peak_of(x, begin, min(begin + block, stop), 0, zero)
+            _peaks_of_stretch(x, start, stop, block, sixteenths, own)
         for b in range(count):
-            scales[b] = scale_of_block(scales[b], rule)
+            scales[b] = scale_of_block(own[b], rule)
         for b in range(count):
             _fill(spread, b * block, block, scales[b])
         has_nan |= round_row(x, y, start, spread[: stop - start], no_offset, mode)
@@ -135,23 +131,49 @@ def round_blocks(
 
 
 @kernel
-def _peaks_of_stretch(x: Any, start: int, block: int, sixteenths: Any, peaks: Any) -> None:
-    """The peaks of the blocks of one whole stretch, from those of its pieces of 16 elements."""
-    for k in range(0, STRETCH // LANES, LANES):
-        peaks_of_16_by_16(x, start + k * LANES, sixteenths, k)
-    pieces = block // LANES
-    for b in range(len(peaks)):
-        peak = sixteenths[b * pieces]
-        for k in range(1, pieces):
-            peak = max(peak, sixteenths[b * pieces + k])
-        peaks[b] = peak
+def peaks_of_blocks(x: Any, peaks: Any, first: int, last: int, length: int, block: int) -> None:
+    """The peaks of all blocks in stretches first..last-1, as `round_blocks` takes them."""
+    sixteenths = np.empty(STRETCH // LANES, x.dtype)
+    for stretch in range(first, last):
+        start, stop, index = _bounds(stretch, length, block)
+        _peaks_of_stretch(x, start, stop, block, sixteenths, peaks[index:])
 
 
 @kernel
 def stretches_of(length: int, block: int) -> int:
-    """How many stretches `round_blocks` cuts a row into."""
+    """How many stretches a row is cut into."""
     stretch = max(STRETCH // block, 1) * block
     return (length + stretch - 1) // stretch
+
+
+@kernel
+def _bounds(stretch: int, length: int, block: int) -> Any:
+    """First element, element after the last, and number of the first block of a stretch."""
+    blocks, stretches = max(STRETCH // block, 1), stretches_of(length, block)
+    row = stretch // stretches
+    within = stretch - row * stretches
+    start = row * length + within * blocks * block
+    stop = min(start + blocks * block, (row + 1) * length)
+    return start, stop, row * ((length + block - 1) // block) + within * blocks
+
+
+@kernel
+def _peaks_of_stretch(x: Any, start: int, stop: int, block: int, sixteenths: Any, peaks: Any) -> None:
+    """The peaks of the blocks of one stretch; of a whole one from those of its pieces of 16 elements."""
+    if stop - start < STRETCH or STRETCH % block or block % LANES:
+        zero = np.zeros(1, x.dtype)[0]
+        for b in range((stop - start + block - 1) // block):
+            begin = start + b * block
+            peaks[b] = peak_of(x, begin, min(begin + block, stop), 0, zero)
+        return
+    for k in range(0, STRETCH // LANES, LANES):
+        peaks_of_16_by_16(x, start + k * LANES, sixteenths, k)
+    pieces = block // LANES
+    for b in range(STRETCH // block):
+        peak = sixteenths[b * pieces]
+        for k in range(1, pieces):
+            peak = max(peak, sixteenths[b * pieces + k])
+        peaks[b] = peak
 
 
 @kernel

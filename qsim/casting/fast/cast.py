@@ -13,7 +13,7 @@ from qsim.casting.fast import codebook
 from qsim.casting.fast.blocks import round_blocks, stretches_of
 from qsim.casting.fast.facts import mode_of
 from qsim.casting.fast.modes import Given, NearestEven, Seeded, Stochastic
-from qsim.casting.fast.scales import FLAT_PIECE, block_rule, dynamic_levels
+from qsim.casting.fast.scales import FLAT_PIECE, block_rule, dynamic_levels, rows_in_blocks
 from qsim.casting.fast.segments import round_columns, round_segments
 from qsim.casting.fast.threads import spread
 from qsim.casting.quantize import draw_bits, scale_of
@@ -150,9 +150,9 @@ def _round(
     if granularity is None:
         return _round_segments(x, y, x.size, FLAT_PIECE, np.ones(1, working), None, mode)
     if scale is None and granularity.kind == "block" and len(granularity.block) == 1:
-        rule = block_rule(x, spec, working)
+        rule, peaks = block_rule(x, spec, working)
         if rule is not None:
-            return _round_blocks(x, y, granularity.block[0], rule, working, mode)
+            return _round_blocks(x, y, granularity.block[0], peaks, rule, working, mode)
     if scale is None:
         levels, offset = dynamic_levels(x, spec, axis)
         scale = effective_scale(levels, spec, axis)
@@ -209,13 +209,13 @@ def _round_columns(x: Array, y: Array, scale: Array, offset: Array | None, mode:
     return spread(work, x.size // scale.size, x.size)
 
 
-def _round_blocks(x: Array, y: Array, block: int, rule: Any, working: Any, mode: Any) -> bool:
+def _round_blocks(x: Array, y: Array, block: int, peaks: Array, rule: Any, working: Any, mode: Any) -> bool:
     flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-    length = x.shape[-1] if x.shape[-1] % block else x.size  # without ragged blocks all rows are one
+    length, block = rows_in_blocks(x, block)
     one, zero = np.ones(1, working), _zero_points(None, mode, 1)[0]
 
     def work(first: int, last: int) -> bool:
-        return bool(round_blocks(flat_x, flat_y, first, last, length, block, rule, one, zero, mode))
+        return bool(round_blocks(flat_x, flat_y, peaks, first, last, length, block, rule, one, zero, mode))
 
     return spread(work, x.size // length * stretches_of(length, block), x.size)
 

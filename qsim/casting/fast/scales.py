@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.casting.fast.blocks import peaks_of_columns, peaks_of_segments
+from qsim.casting.fast.blocks import peaks_of_blocks, peaks_of_columns, peaks_of_segments, stretches_of
 from qsim.casting.fast.facts import amax_rule, power_of_two_rule
 from qsim.casting.fast.threads import spread
 from qsim.casting.scales import compute_levels
@@ -23,23 +23,29 @@ FLAT_PIECE = 1 << 15  # elements per piece where all share one scale
 ALL, ABOVE, BELOW = 0, 1, -1  # which values count: all, those above zero, those below
 
 
-def block_rule(x: Array, spec: Spec, working: Any) -> Any:
-    """The rule `round_blocks` can follow for this spec, or None."""
+def block_rule(x: Array, spec: Spec, working: Any) -> tuple[Any, Array]:
+    """The rule `round_blocks` can follow for this spec, or None, and the peaks of the blocks if it took those."""
     assert spec.scale is not None and spec.granularity is not None
-    scale = spec.scale
+    scale, unknown = spec.scale, np.empty(0, x.dtype)
     of_zero, _ = _levels_of_peaks(np.zeros(1, x.dtype), spec, -1)
     for_zero = float(of_zero[0][0])
     if scale.rule in POWER_OF_TWO_RULES:
-        return power_of_two_rule(spec.element, scale, for_zero, working)
+        return power_of_two_rule(spec.element, scale, for_zero, working), unknown
     if scale.rule not in ("amax", "amax_half"):
-        return None
+        return None, unknown
     if scale.scale is None or scale.granularity is None:
-        return amax_rule(spec.element, scale, for_zero, 1.0, np.float64)
+        return amax_rule(spec.element, scale, for_zero, 1.0, np.float64), unknown
     if scale.granularity.kind != "tensor" or scale.scale.scale is not None:
-        return None
-    peak = _peaks_of_pieces(x, x.size, FLAT_PIECE, ALL).max(keepdims=True)
-    levels, _ = _levels_of_peaks(peak, spec, -1)
-    return amax_rule(spec.element, scale, for_zero, float(levels[1]), x.dtype.type)
+        return None, unknown
+    peaks = _peaks_of_blocks(x, spec.granularity.block[0])
+    levels, _ = _levels_of_peaks(peaks.max(keepdims=True), spec, -1)
+    return amax_rule(spec.element, scale, for_zero, float(levels[1]), x.dtype.type), peaks
+
+
+def rows_in_blocks(x: Array, block: int) -> tuple[int, int]:
+    """(length of a row, block) as `round_blocks` takes them: without ragged blocks all rows are one."""
+    block = min(block, x.shape[-1])
+    return (x.shape[-1] if x.shape[-1] % block else x.size), block
 
 
 def dynamic_levels(x: Array, spec: Spec, axis: int) -> tuple[tuple[Array, ...], Array | None]:
@@ -95,11 +101,28 @@ def _peaks_of_groups(x: Array, granularity: Granularity, axis: int, side: int) -
                 return _peaks_of_columns(x, side)
             return np.asarray(_peaks_of_pieces(x, inner, inner, side).reshape(-1, x.shape[axis]).max(axis=0))
         case _:
-            peaks = _peaks_of_pieces(x, length, granularity.block[-1], side).reshape(*groups, -1)
+            if side == ALL:
+                peaks = _peaks_of_blocks(x, granularity.block[-1]).reshape(*groups, -1)
+            else:
+                peaks = _peaks_of_pieces(x, length, granularity.block[-1], side).reshape(*groups, -1)
             if len(granularity.block) == 1:
                 return peaks
             starts = np.arange(0, x.shape[-2], granularity.block[0])
             return np.asarray(np.maximum.reduceat(peaks, starts, axis=-2))
+
+
+def _peaks_of_blocks(x: Array, block: int) -> Array:
+    """The peaks of blocks along the last axis, in order."""
+    flat = x.reshape(-1)
+    length, block = rows_in_blocks(x, block)
+    peaks = np.empty(x.size // length * -(-length // block), x.dtype)
+
+    def work(first: int, last: int) -> bool:
+        peaks_of_blocks(flat, peaks, first, last, length, block)
+        return False
+
+    spread(work, x.size // length * stretches_of(length, block), x.size)
+    return peaks
 
 
 def _peaks_of_pieces(x: Array, length: int, block: int, side: int) -> Array:
