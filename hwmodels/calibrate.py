@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from hwmodels.mcu.fit import calibrate_mcu
+from hwmodels.units.gates import FJ_PER_NAND2, NAND2_PER_GATE, PS_PER_LEVEL
 from hwmodels.units.model import STRUCTURES, Array, Family, UnitModel, features
 from hwmodels.units.unit import Unit, unit_from_row
 from qsim.errors import UserError
@@ -41,8 +42,8 @@ class Source:
     offset_prior and slope_prior are standard deviations (as log ratios) of a family's factor and of its exponents;
     0 switches the correction off. noise is the standard deviation of one synthesis result: Yosys 0.23 against 0.70
     differ by 3 %, Nangate 45 against OSU 180 by 6 % (../shared/golden/hw/README.md). known: constants that need no fit.
-    constant_prior: standard deviation of a constant around 1, where the structure counts the very cells that are
-    measured; 0 where it counts something else.
+    prior: expected constants (1 where a term has none: the structure counts the very cells that are measured), and
+    prior_spread their standard deviation relative to that; 0 switches the prior off.
     """
 
     quantity: str
@@ -55,7 +56,8 @@ class Source:
     slope_prior: float = 0.0
     noise: float = 0.04
     known: tuple[tuple[str, float], ...] = ()
-    constant_prior: float = 0.0
+    prior: tuple[tuple[str, float], ...] = ()
+    prior_spread: float = 0.0
 
 
 YOSYS = "Yosys 0.23 (Debian 12), synth_xilinx -family xcup -noiopad -noclkbuf -nowidelut, rows techmap"
@@ -63,14 +65,32 @@ NEXTPNR = "nextpnr-ice40 0.4, HX8K ct256, median of 3 seeds"
 NANGATE = "Yosys 0.23, ABC 1.01 (2022-10-19), Nangate 45 nm typical, 1.1 V, 20 ns"
 DFF_NAND2 = (("register", 4.522 / 0.798),)
 """Area of DFF_X1 over NAND2_X1 in the Nangate 45 nm library; area_nand2 - comb_nand2 per flip-flop in the data."""
+AREA_PRIOR = tuple(NAND2_PER_GATE.items())
+ENERGY_PRIOR = tuple((name, FJ_PER_NAND2 * gates) for name, gates in NAND2_PER_GATE.items())
+DELAY_PRIOR = tuple(PS_PER_LEVEL.items())
 SOURCES = (
-    Source("lut", "fpga_xilinx_yosys.csv", "lut", "LUT1-6", YOSYS, "xcup_rows", constant_prior=1.0),
-    Source("carry", "fpga_xilinx_yosys.csv", "carry4", "CARRY4", YOSYS, "xcup_rows", constant_prior=1.0),
+    Source("lut", "fpga_xilinx_yosys.csv", "lut", "LUT1-6", YOSYS, "xcup_rows", prior_spread=1.0),
+    Source("carry", "fpga_xilinx_yosys.csv", "carry4", "CARRY4", YOSYS, "xcup_rows", prior_spread=1.0),
     Source(
         "area_nand2", "asic_nangate45.csv", "area_nand2", "NAND2", NANGATE, "", 0.3, 0.05, 0.04, DFF_NAND2
     ),
-    Source("energy_fj", "asic_nangate45.csv", "e_total_fj", "fJ a cycle", NANGATE, "", 0.3, 0.05, 0.04),
-    Source("delay_ps", "asic_nangate45.csv", "delay_ps", "ps", NANGATE, "", 0.3, 0.08, 0.04),
+    Source(
+        "energy_fj",
+        "asic_nangate45.csv",
+        "e_total_fj",
+        "fJ a cycle",
+        NANGATE,
+        "",
+        0.3,
+        0.05,
+        0.04,
+        (),
+        ENERGY_PRIOR,
+        0.3,
+    ),
+    Source(
+        "delay_ps", "asic_nangate45.csv", "delay_ps", "ps", NANGATE, "", 0.3, 0.08, 0.04, (), DELAY_PRIOR, 0.3
+    ),
     Source("ice40_period_ns", "fpga_ice40_fmax.csv", "fmax_median_mhz", "ns", NEXTPNR, "", 0.2, 0.03, 0.1),
 )
 
@@ -117,7 +137,7 @@ def fit(samples: Samples, source: Source) -> UnitModel:
     known = np.array([dict(source.known).get(name, 0.0) for name in names])
     open_terms = matrix * (known == 0)
     left = (samples.values - matrix @ known) / samples.values
-    weights = _constants(open_terms / samples.values[:, None], left, source) + known
+    weights = _constants(names, open_terms / samples.values[:, None], left, source) + known
     residuals = np.log(samples.values / np.maximum(matrix @ weights, 1e-9))
     families = {}
     for family in dict.fromkeys(samples.families):
@@ -127,12 +147,13 @@ def fit(samples: Samples, source: Source) -> UnitModel:
     return UnitModel(source.quantity, dict(zip(names, weights.tolist())), families)
 
 
-def _constants(terms: Array, target: Array, source: Source) -> Array:
+def _constants(names: Sequence[str], terms: Array, target: Array, source: Source) -> Array:
     """Non-negative least squares, with one extra equation a constant where a prior is stated."""
-    if source.constant_prior > 0:
-        weight = source.noise / source.constant_prior
-        terms = np.vstack([terms, weight * np.eye(terms.shape[1])])
-        target = np.concatenate([target, np.full(terms.shape[1], weight)])
+    if source.prior_spread > 0:
+        means = np.array([dict(source.prior).get(name, 1.0) for name in names])
+        weights = source.noise / (source.prior_spread * means)
+        terms = np.vstack([terms, np.diag(weights)])
+        target = np.concatenate([target, weights * means])
     return np.asarray(nnls(terms, target, maxiter=100 * terms.shape[1])[0])
 
 

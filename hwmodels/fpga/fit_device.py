@@ -50,7 +50,9 @@ def fastest_within_device(
 
     best = attempt(1.0)
     if best is None:
-        raise UserError(f"{target.name}: the network does not fit {target.design.device} even at 1 sample a second")
+        raise UserError(
+            f"{target.name}: the network does not fit {target.design.device} even at 1 sample a second"
+        )
     low, high = 1.0, float(target.design.clock_hz)
     for _ in range(SEARCH_STEPS):
         middle = (low * high) ** 0.5

@@ -14,6 +14,67 @@ from hwmodels.units.operations import Operation
 from hwmodels.units.unit import Unit
 
 
+NAND2_PER_GATE = {
+    "partial_product": 1.33,  # AND2_X1
+    "full_adder": 6.7,  # two XOR2_X1 (2.0 each) and a majority gate of AOI and INV
+    "tree_adder": 6.7,
+    "sign_row": 6.7,
+    "merge": 6.7,
+    "signed_rows": 0.7,  # INV_X1
+    "accumulate": 10.0,  # prefix adder: XOR2 twice, AND2, a few AO21 of the tree
+    "accumulate_signed": 12.0,
+    "prefix": 5.3,
+    "prefix_log": 1.3,
+    "gate": 1.33,
+    "xnor": 5.0,
+    "count_ones": 5.3,
+    "compare": 4.0,
+    "compare_log": 0.5,
+    "mux": 2.33,  # MUX2_X1
+    "or": 1.33,  # OR2_X1
+    "exponent": 6.0,
+    "shift_": 2.33,
+    "shift_sticky": 2.33,
+    "shift_align": 2.33,
+    "shift_left": 2.33,
+    "shift_pot": 2.33,
+    "shift_requant": 2.33,
+    "normalize": 2.33,
+    "normalize_decoded": 1.2,  # redundant below the output's range, which ABC partly finds
+    "normalize_same_range": 0.3,  # redundant, and so is the shift
+    "shift_sticky_decoded": 2.33,
+    "shift_sticky_same_range": 0.3,
+    "count_zeros": 4.0,
+    "increment": 3.33,  # HA_X1
+    "round_half_up": 3.33,
+    "clamp": 3.0,
+    "negate": 5.3,
+    "negate_lane": 5.3,
+    "negate_operand": 5.3,
+    "negate_gate": 5.3,
+    "add_subtract": 10.0,
+    "register": 5.67,  # DFF_X1
+}
+"""NAND2 equivalents a bit before fitting: cell areas of the Nangate 45 nm library over its NAND2_X1's 0.798 um^2."""
+FJ_PER_NAND2 = 1.2
+"""Toggle energy a cycle of one NAND2 equivalent under random inputs before fitting: the data's median ratio."""
+PS_PER_LEVEL = {
+    "start": 60.0,
+    "save_level": 110.0,  # a full adder
+    "tree_level": 110.0,
+    "carry_log": 60.0,
+    "carry_bits": 8.0,
+    "increment_level": 50.0,
+    "count_level": 80.0,
+    "reduce_level": 40.0,
+    "gate_level": 50.0,
+    "shift_level": 55.0,  # a 2:1 multiplexer with fan-out
+    "zeros_level": 55.0,
+    "zeros_bits": 8.0,
+}
+"""Delay of one level before fitting, ps: one to three cells of 20 to 40 ps at the fan-outs of these circuits."""
+
+
 def carry_save_levels(rows: int) -> int:
     """Full-adder levels that reduce `rows` words to two, three words to two at a time (Wallace 1964)."""
     depth = 0
@@ -112,7 +173,15 @@ def level_terms(op: Operation) -> Terms:
             return rows if op.variant == "rows" else rows | _carry(bits + op.other - 2)
         case "add" | "add_word":
             return {"tree_level": 1}
-        case "carry_propagate" | "offset" | "negate" | "negate_gate" | "add_subtract" | "exponent_add" | "exponent_sum":
+        case (
+            "carry_propagate"
+            | "offset"
+            | "negate"
+            | "negate_gate"
+            | "add_subtract"
+            | "exponent_add"
+            | "exponent_sum"
+        ):
             return _carry(bits)
         case "accumulate" | "add_rows" | "accumulate_signed":
             return {"save_level": 1 if op.other else 0} | _carry(bits)

@@ -38,7 +38,7 @@ STRUCTURES: dict[str, Callable[[Unit], Terms]] = {
 """What is counted for each predicted quantity (LUT, CARRY4, NAND2 equivalents, fJ a cycle, ps, ns)."""
 
 KIN = {"pe_ws": "mac_int"}
-"""Families that were never measured, and the family whose offset, slopes and interval they take."""
+"""Families that were never measured, and the family whose power law and interval they take."""
 
 WIDTHS = ("n", "w", "a", "acc", "ew", "mw", "ea", "ma", "eo", "mo", "b", "k", "m", "ob", "terms")
 VARIANTS = ("decode", "shift", "dyadic", "fp32acc")

@@ -365,7 +365,9 @@ def test_every_shipped_file_says_what_it_is(project: Path) -> None:
         assert hwmodels.load_target(file).name == file.stem
 
 
-KWS_W3A3 = tuple(linear(f"fc{i}", *shape) for i, shape in enumerate(((490, 256), (256, 256), (256, 256), (256, 12))))
+KWS_W3A3 = tuple(
+    linear(f"fc{i}", *shape) for i, shape in enumerate(((490, 256), (256, 256), (256, 256), (256, 12)))
+)
 
 
 def test_finn_s_published_keyword_spotter_lies_on_our_folding_curve() -> None:
@@ -378,7 +380,9 @@ def test_finn_s_published_keyword_spotter_lies_on_our_folding_curve() -> None:
     best = fastest.total(fastest.layer_costs(KWS_W3A3, *columns))
     published = replace(base, design=replace(base.design, throughput_hz=57_268.0))
     total = published.total(published.layer_costs(KWS_W3A3, *columns))
-    print(f"\nat 57,268/s {total['lut']:.0f} LUT; fastest that fits: {best['throughput_hz']:.0f}/s, {best['lut']:.0f} LUT")
+    print(
+        f"\nat 57,268/s {total['lut']:.0f} LUT; fastest that fits: {best['throughput_hz']:.0f}/s, {best['lut']:.0f} LUT"
+    )
     assert best["throughput_hz"] > 57_268
     assert total["throughput_hz"] >= 57_268 and total["lut"] < 0.8 * 53_200
     assert total["lut"] < best["lut"] <= 0.8 * 53_200
