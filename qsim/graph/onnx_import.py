@@ -63,16 +63,18 @@ def _infer(model: onnx.ModelProto) -> Facts:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.value_info[:]
-    for output in copy.graph.output:
-        output.type.tensor_type.ClearField("shape")
     for node in copy.graph.node:
         if node.op_type in _QUANTIZERS:  # unknown to ONNX; they keep shape and type
             node.op_type, node.domain = "Identity", ""
             del node.input[1:]
             del node.attribute[:]
     try:
-        onnx.checker.check_model(copy)  # the C++ inference crashes the process on malformed nodes
-        inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
+        _check_well_formed(copy)
+        for output in copy.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        # Following values makes onnx write these operators' results out, however long a file says they are.
+        follow_values = not {"ConstantOfShape", "Range"} & {node.op_type for node in copy.graph.node}
+        inferred = onnx.shape_inference.infer_shapes(copy, data_prop=follow_values).graph
     except Exception:  # inference is a help, never a need: without it less is folded
         inferred = copy.graph
     shapes: dict[str, KnownShape] = {}
@@ -88,6 +90,13 @@ def _infer(model: onnx.ModelProto) -> Facts:
         shapes[tensor.name] = tuple(tensor.dims)
         dtypes[tensor.name] = dtype_name(tensor.data_type, tensor.name)
     return Facts(shapes, dtypes)
+
+
+def _check_well_formed(model: onnx.ModelProto) -> None:
+    """Raise where a node is malformed: onnx's inference would crash the whole process on some of these."""
+    for output in model.graph.output:  # the checker insists on shapes that inference is to find
+        output.type.tensor_type.shape.SetInParent()
+    onnx.checker.check_model(model)
 
 
 def dtype_name(code: int, owner: str) -> str:

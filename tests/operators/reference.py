@@ -43,7 +43,17 @@ def make_model(
         [numpy_helper.from_array(array, name) for name, array in (parameters or {}).items()],
     )
     imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    return helper.make_model(graph, opset_imports=imports, ir_version=10)
+    return typed_outputs(helper.make_model(graph, opset_imports=imports, ir_version=10))
+
+
+def typed_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the element types of its outputs filled in, as every exporter does."""
+    if {node.op_type for node in model.graph.node} & {"Loop", "Scan"}:
+        return model  # onnx's inference crashes on malformed control flow
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for output, known in zip(model.graph.output, inferred.graph.output, strict=True):
+        output.type.tensor_type.elem_type = known.type.tensor_type.elem_type or TensorProto.FLOAT
+    return model
 
 
 def saved(model: onnx.ModelProto, folder: Path) -> Path:
@@ -57,11 +67,7 @@ def run_reference(model: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray]:
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    inferred = onnx.shape_inference.infer_shapes(model)  # gives the outputs their types
-    for output in inferred.graph.output:
-        if not output.type.tensor_type.elem_type:
-            output.type.tensor_type.elem_type = TensorProto.FLOAT
-    session = onnxruntime.InferenceSession(inferred.SerializeToString(), options, ["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     return session.run(None, dict(inputs))
 
 
