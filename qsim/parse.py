@@ -74,6 +74,9 @@ _ELEMENT_TEXT = (
 )
 
 
+MAX_LENGTH = 400
+
+
 def _is_signed(match: re.Match[str]) -> bool:
     return match["u"] is None
 
@@ -101,9 +104,10 @@ _ELEMENT_PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], Element]], ...] = 
     (r"table_(?P<name>[A-Za-z0-9_]+)", lambda m: Table(m["name"])),
 )
 _FLOAT_PATTERN = re.compile(
-    r"(?:float\d+_)?e(?P<e>\d+)m(?P<m>\d+)(?:b(?P<b>\d+))?(?P<suffix>fnuz|fn)?(?![a-z0-9])"
+    r"(?:float\d+_)?e(?P<e>\d+)m(?P<m>\d+)(?:b(?P<b>\d+))?(?P<suffix>fnuz|fn)?(?![a-z0-9])",
+    re.ASCII,
 )
-_FLOAT_MODIFIER = re.compile(r"\+bias(?P<bias>-?\d+)|-inf|-nan|-subnormals|-sign")
+_FLOAT_MODIFIER = re.compile(r"\+bias(?P<bias>-?\d+)|-inf|-nan|-subnormals|-sign", re.ASCII)
 
 
 class _Reader:
@@ -120,7 +124,9 @@ class _Reader:
 
     def match(self, pattern: str | re.Pattern[str]) -> re.Match[str] | None:
         """The match of `pattern` here, stepping over it."""
-        found = re.compile(pattern).match(self.text, self.position)
+        found = re.compile(pattern, 0 if isinstance(pattern, re.Pattern) else re.ASCII).match(
+            self.text, self.position
+        )
         if found is not None:
             self.position = found.end()
         return found
@@ -137,15 +143,23 @@ class _Reader:
         return self.position == len(self.text) or self.text[self.position] in "/@:"
 
 
-@lru_cache(maxsize=1024)
-def parse(text: str) -> Spec:
+def parse(text: str | Spec) -> Spec:
     """The Spec of an expression such as "int8@channel:float32" or a named system such as "mxfp4".
 
     Raises SpecError naming the character and what was expected there. parse(str(spec)) == spec for every spec
     (a `table_<name>` comes back without its values: see Spec.bind).
     """
+    if isinstance(text, Spec):
+        return text
     if not isinstance(text, str):
         raise SpecError(f"a spec is a string such as 'int8@tensor:float32', not {text!r}")
+    if len(text) > MAX_LENGTH:
+        raise SpecError(f"spec '{text[:40]}...': at character {MAX_LENGTH + 1}: no spec is that long")
+    return _parse(text)
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> Spec:
     if text in NAMED_SYSTEMS:
         text = NAMED_SYSTEMS[text]
     reader = _Reader(text)

@@ -55,7 +55,7 @@ def encode(
 
     Arguments, specials and errors are those of `quantize`. A torch tensor gives torch tensors on its device.
     """
-    spec = parse(spec) if isinstance(spec, str) else spec
+    spec = parse(spec)
     if type(x).__module__.partition(".")[0] == "torch":
         from qsim.casting.torch_tensors import encode_tensor
 

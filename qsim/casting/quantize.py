@@ -54,7 +54,7 @@ def quantize(
     of `x` is rounded to that dtype.
     Raises UserError for shapes that do not fit, unusable scales and NaN as said.
     """
-    spec = parse(spec) if isinstance(spec, str) else spec
+    spec = parse(spec)
     if type(x).__module__.partition(".")[0] == "torch":
         from qsim.casting.torch_tensors import quantize_tensor
 

@@ -106,8 +106,8 @@ class PowerFunction(TableElement):
 
     def __post_init__(self) -> None:
         self._check_bits(2, MAX_TABLE_BITS, self.bits)
-        if not 0 < Decimal(self.power) <= 64:
-            raise SpecError(f"{self.name}: the power must be above 0 and at most 64")
+        if not Decimal(self.bits) / 1000 <= Decimal(self.power) <= 64:  # (2^bits)^(1/a) must fit in float64
+            raise SpecError(f"{self.name}: the power must be {self.bits / 1000} to 64")
 
     @property
     def name(self) -> str:

@@ -21,11 +21,9 @@ def values(spec: str | Spec | Element) -> NDArray[np.float64]:
 
     Raises SpecError for formats of more than 24 bits, whose values would not fit in memory.
     """
-    if isinstance(spec, str):
-        from qsim.parse import parse
+    from qsim.parse import parse
 
-        spec = parse(spec)
-    element = spec if isinstance(spec, Element) else spec.element
+    element = spec if isinstance(spec, Element) else parse(spec).element
     if element.bits > MAX_LISTED_BITS:
         raise SpecError(
             f"{element} has 2^{element.bits} values: formats of up to {MAX_LISTED_BITS} bits are listed"

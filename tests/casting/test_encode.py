@@ -30,7 +30,7 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data(), elements)
 def test_codes_of_every_element_decode_to_the_quantized_value(data, element) -> None:
     x = np.array(data.draw(st.lists(hard_numbers(element), min_size=1, max_size=8)))
@@ -81,7 +81,7 @@ def test_raw_codes_are_what_each_standard_says() -> None:
     assert qsim.encode(np.array([np.inf]), "float16/ieee").codes.tolist() == [0x7C00]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(1, 32), st.booleans(), st.integers(0, 70), st.randoms(use_true_random=False))
 def test_packing_is_dense_and_reversible_for_every_width(bits: int, signed: bool, count: int, random) -> None:
     low = -(1 << bits - 1) if signed else 0

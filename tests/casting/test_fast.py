@@ -62,6 +62,7 @@ def assert_same(ours: np.ndarray, wanted: np.ndarray, what: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ELEMENTS)
 def test_every_cast_of_an_element(name: str) -> None:
     for dtype in (np.float32, np.float64):
@@ -72,6 +73,7 @@ def test_every_cast_of_an_element(name: str) -> None:
             assert_same(qsim.quantize(given, name + cast, seed=5), wanted, f"{name}{cast} {dtype.__name__}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_every_scaling_of_some_elements(scaling: str) -> None:
     rng = np.random.default_rng(3)

@@ -18,7 +18,7 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), elements)
 def test_numbers_of_a_format_stay_as_they_are(data, element) -> None:
     x = np.array([data.draw(hard_numbers(element)) for _ in range(5)])

@@ -25,7 +25,7 @@ def same(a: float, b: float) -> bool:
     return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data(), casts)
 def test_casts_are_the_specification(data, pair) -> None:
     element, cast = pair
@@ -42,7 +42,7 @@ def test_casts_are_the_specification(data, pair) -> None:
         assert same(y, wanted), f"{element}{cast} of {x!r} (r={r}): {y!r}, not {wanted!r}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(casts, st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_float32_and_float64_give_the_same_number(pair, x: float) -> None:
     element, cast = pair
@@ -53,7 +53,7 @@ def test_float32_and_float64_give_the_same_number(pair, x: float) -> None:
         assert narrow.dtype == np.float32 and same(float(narrow[0]), float(wide.astype(np.float32)[0]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.floats(0, 1e30, exclude_min=True),
     st.sampled_from(["e4m3fn", "e5m2", "e2m1fn", "e2m3fn", "int8", "fixed8.2", "uint4", "e3m2fn"]),
@@ -78,7 +78,7 @@ def test_exponents_beside_powers_of_two(name: str) -> None:
         assert (scale == 2.0 ** (np.arange(-120, 121) + shift - emax)).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.floats(width=32, allow_nan=False), st.floats(2.0**-20, 2.0**20, width=32), st.integers(-128, 127))
 def test_affine_divide_rounds_the_quotient_then_adds(x: float, scale: float, zero_point: int) -> None:
     """round(x / s) + z, the quotient in float32, as ONNX has it; the result (q - z) * s in float32."""
