@@ -193,12 +193,11 @@ def _name_baselines(panel: Axes, table: pd.DataFrame, objective: Quantity) -> No
 
 
 def _along(line: np.ndarray) -> np.ndarray:
-    """Points [M, 2] on a line [N, 2], its corners and nine between two of them."""
-    steps = np.linspace(0, max(len(line) - 1, 0), 10 * max(len(line) - 1, 0) + 1)
-    corners = np.arange(len(line))
-    return (
-        np.stack([np.interp(steps, corners, line[:, axis]) for axis in (0, 1)], axis=1) if len(line) else line
-    )
+    """Points [M, 2] on a line [N, 2]: its corners, and nine between each two of them."""
+    if len(line) < 2:
+        return line
+    steps = np.linspace(0, len(line) - 1, 10 * (len(line) - 1) + 1)
+    return np.stack([np.interp(steps, np.arange(len(line)), line[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def _coordinates(

@@ -10,7 +10,14 @@ import pytest
 
 from qsim.errors import UserError
 from reports.app import main
-from reports.compare import cheapest, common_objectives, compare, widest_baseline, with_telling_names
+from reports.compare import (
+    cheapest,
+    chosen_plan,
+    common_objectives,
+    compare,
+    dearest_baseline,
+    with_telling_names,
+)
 from reports.results import Run, check_table, find_runs
 
 Results = Callable[..., pd.DataFrame]
@@ -60,7 +67,14 @@ def test_cheapest_plan_is_chosen_on_the_half_meant_for_choosing(results: Results
     assert cheapest(table)["label"].tolist() == ["ilp 2/3"]
     table.loc[searched, "choose_value"] = 0.5
     assert cheapest(table).empty
-    assert widest_baseline(table)["label"].tolist() == ["uniform int8"]
+    assert dearest_baseline(table)["label"].tolist() == ["uniform int8"]
+
+
+def test_a_plan_that_the_run_chose_is_the_one_compared(results: Results) -> None:
+    raw = results(searches=("ilp",), points=3)
+    raw["chosen"] = raw["label"] == "ilp 3/3"
+    assert chosen_plan(check_table(raw))["label"].tolist() == ["ilp 3/3"]
+    assert chosen_plan(check_table(raw.drop(columns="chosen")))["label"].tolist() == ["ilp 2/3"]
 
 
 def test_cheapest_plan_of_a_metric_that_should_be_low(results: Results) -> None:
