@@ -7,18 +7,18 @@ from typing import Any
 
 _HOME = {
     "Mac": "qsim.arithmetic.mac",
-    "matmul": "qsim.arithmetic.matmul",
+    "matmul": "qsim.arithmetic.matrix_product",
     "conv": "qsim.arithmetic.convolution",
     "linear": "qsim.arithmetic.convolution",
     "layer_matmul": "qsim.arithmetic.layers",
     "layer_conv": "qsim.arithmetic.layers",
-    "l_mul": "qsim.arithmetic.multiply",
-    "bit_planes": "qsim.arithmetic.multiply",
-    "bit_plane_matmul": "qsim.arithmetic.multiply",
-    "shift_add_matmul": "qsim.arithmetic.multiply",
-    "add": "qsim.arithmetic.multiply",
-    "multiply": "qsim.arithmetic.multiply",
-    "multiply_add": "qsim.arithmetic.multiply",
+    "l_mul": "qsim.arithmetic.multiplication",
+    "bit_planes": "qsim.arithmetic.multiplication",
+    "bit_plane_matmul": "qsim.arithmetic.multiplication",
+    "shift_add_matmul": "qsim.arithmetic.multiplication",
+    "add": "qsim.arithmetic.multiplication",
+    "multiply": "qsim.arithmetic.multiplication",
+    "multiply_add": "qsim.arithmetic.multiplication",
 }
 __all__ = [*_HOME]
 
@@ -26,7 +26,6 @@ __all__ = [*_HOME]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'qsim.arithmetic' has no attribute '{name}'")
-    # multiply and matmul are modules too; importing one binds it here, so bind the function over it.
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.arithmetic.kernels import general
+from qsim.arithmetic import fast_paths
+from qsim.arithmetic.exactness import Blas, Blocks, Path, Sums, Tiles, fast_path
+from qsim.arithmetic.kernels import general, tiles
 from qsim.arithmetic.kernels.rounding import EXACT, WIDEST_PRECISION, Target, mix, target_of
 from qsim.arithmetic.kernels.survey import Facts, survey
 from qsim.arithmetic.mac import Mac, l_mul_offset_bits
@@ -66,7 +68,35 @@ def accumulate(problem: Problem) -> Array:
     if 0 in problem.shape or problem.length == 0:
         return _empty_sums(problem, bias)
     _check_specials(problem, facts)
-    return run_generally(problem, facts)
+    path = find_path(problem, facts)
+    return run_generally(problem, facts) if path is None else fast_paths.run(path, problem.a, problem.b, problem.bias)
+
+
+def find_path(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> Path | None:
+    """The fast way that is provably exact here, if there is one."""
+    if problem.a_scale is not None or problem.b_scale is not None:
+        return None
+    path = fast_path(problem.mac, Sums(*facts, problem.length, _reach(problem, facts)))
+    if problem.bias is not None and bool((np.signbit(problem.bias) & (problem.bias == 0)).any()):
+        # A sum of nothing but -0 is -0: a register started at the bias says so, BLAS does not.
+        match path:
+            case Blas(then=None):
+                return Tiles(path.carrier, tiles.Exact(path.carrier.type(0)))
+            case Blocks():
+                return None
+    return path
+
+
+def _reach(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> float:
+    """A bound on sum(|a b|) + |bias| of any output: rows of |a| against the largest |b| of every k."""
+    a, b, bias = facts
+    reach = a.largest * b.largest * problem.length
+    if problem.a.dtype.kind == "f" and problem.b.dtype.kind == "f" and reach < 1e300:
+        columns = np.abs(problem.b).max(axis=1).astype(np.float64)
+        if np.isfinite(columns).all() and a.is_finite:
+            rows = np.abs(problem.a).astype(np.float64, copy=False) @ columns[:, :, None]
+            reach = min(reach, float(rows.max()))
+    return (reach + bias.largest) * (1.0 + 2.0**-40)
 
 
 def _empty_sums(problem: Problem, bias: Array) -> Array:
@@ -114,9 +144,10 @@ def _unit(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> general.Unit:
     a, b, bias = facts
     length = problem.length
     product, accumulator, outer = _targets(mac)
-    lanes, chunk = mac.lanes, mac.chunk
+    lanes, chunk, is_tree = mac.lanes, mac.chunk, mac.order == "pairwise"
     if mac.accumulator == "exact" and mac.align_bits is None and problem.a_scale is None:
         # Nothing rounds inside a chunk: it is one adder tree in front of the chunk accumulator.
+        is_tree = is_tree and chunk is None
         lanes, accumulator, chunk = chunk or length, outer, None
         lanes = length if not accumulator.is_cast and mac.chunk_accumulator in (None, "exact") else lanes
     lowest = [fact.lowest_bit for fact in (bias,) if fact.largest > 0]
@@ -130,7 +161,7 @@ def _unit(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> general.Unit:
         accumulator=accumulator,
         chunk_accumulator=outer,
         lanes=min(lanes, length),
-        pairwise=mac.order == "pairwise",
+        pairwise=is_tree,
         chunk=min(chunk or length, length),
         has_chunks=chunk is not None,
         align_bits=mac.align_bits or 0,
@@ -164,7 +195,7 @@ def _scale_facts(problem: Problem) -> Facts:
 
 def _top_bit(problem: Problem, facts: tuple[Facts, Facts, Facts], targets: tuple[Target, ...]) -> int:
     """2^top bounds every sum."""
-    a, b, bias = (fact.largest if fact.is_finite else float(np.finfo(np.float64).max) for fact in facts)
+    a, b, bias = (fact.largest for fact in facts)
     bound = [math.log2(max(x, 1e-300)) for x in (a, b)]
     sums = sum(bound) + math.log2(problem.length) + 3
     values = [target.largest for target in targets if target.is_cast] + [bias]
@@ -196,16 +227,21 @@ def _precision(name: str) -> int:
     return spec.element.bits if isinstance(spec.element, TwosComplement) else spec.element.precision
 
 
+def plain(x: Array, dtype: Any = np.float64) -> Array:
+    """One layout for every kernel (C order, writeable), so that each is compiled once."""
+    return np.require(x, dtype, ["C", "W"])
+
+
 def run_generally(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> Array:
     """The general kernel, or exact rational arithmetic where even that could round."""
     unit = _unit(problem, facts)
     if not _fits_general(problem, facts, unit):
         return _run_rationally(problem)
     out = np.empty(problem.shape)
-    a, b = (np.ascontiguousarray(x, np.float64) for x in (problem.a, problem.b))
-    bias = np.zeros((1, 1, 1)) if problem.bias is None else np.ascontiguousarray(problem.bias, np.float64)
+    a, b = plain(problem.a), plain(problem.b)
+    bias = np.zeros((1, 1, 1)) if problem.bias is None else plain(problem.bias)
     ones = np.ones((1, 1, -(-problem.length // unit.chunk)))
-    scales = [ones if s is None else np.ascontiguousarray(s, np.float64) for s in (problem.a_scale, problem.b_scale)]
+    scales = [ones if s is None else plain(s) for s in (problem.a_scale, problem.b_scale)]
 
     def work(first: int, last: int) -> bool:
         has_bias = problem.bias is not None

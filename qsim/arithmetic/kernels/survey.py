@@ -16,8 +16,8 @@ from qsim.arithmetic.kernels.compile import kernel
 
 @dataclass(frozen=True)
 class Facts:
-    """Every value is an integer times 2^lowest_bit, of magnitude at most `largest`, with at most `digits` significant
-    bits. Zeros do not count; an array of zeros has largest 0."""
+    """Every finite value is an integer times 2^lowest_bit, of magnitude at most `largest`, with at most `digits`
+    significant bits. Zeros do not count; an array of zeros has largest 0."""
 
     is_finite: bool
     largest: float
@@ -35,9 +35,11 @@ def _trailing_zeros(typing: Any, value: Any) -> Any:
 
 @kernel
 def _survey32(bits: Any) -> Any:
-    lowest, digits, top = np.int32(1 << 20), np.int32(0), np.int32(0)
+    lowest, digits, top, infinite = np.int32(1 << 20), np.int32(0), np.int32(0), np.int32(0)
     for i in range(len(bits)):
         magnitude = np.int32(bits[i] & np.int32(0x7FFFFFFF))
+        infinite = max(infinite, magnitude)
+        magnitude = magnitude if magnitude < np.int32(0x7F800000) else np.int32(0)
         exponent = np.int32(max(np.int32(magnitude >> np.int32(23)), np.int32(1)))
         hidden = np.int32(0x800000) if magnitude >= np.int32(0x800000) else np.int32(0)
         fraction = np.int32((magnitude & np.int32(0x7FFFFF)) | hidden)
@@ -46,14 +48,16 @@ def _survey32(bits: Any) -> Any:
         lowest = min(lowest, bit)
         digits = max(digits, np.int32(24) - zeros)
         top = max(top, magnitude)
-    return top, lowest, digits
+    return top, lowest, digits, infinite < np.int32(0x7F800000)
 
 
 @kernel
 def _survey64(bits: Any) -> Any:
-    lowest, digits, top = np.int64(1 << 20), np.int64(0), np.int64(0)
+    lowest, digits, top, infinite = np.int64(1 << 20), np.int64(0), np.int64(0), np.int64(0)
     for i in range(len(bits)):
         magnitude = bits[i] & np.int64(0x7FFFFFFFFFFFFFFF)
+        infinite = max(infinite, magnitude)
+        magnitude = magnitude if magnitude < np.int64(0x7FF << 52) else np.int64(0)
         exponent = max(magnitude >> np.int64(52), np.int64(1))
         hidden = np.int64(1 << 52) if magnitude >= np.int64(1 << 52) else np.int64(0)
         fraction = (magnitude & np.int64((1 << 52) - 1)) | hidden
@@ -62,7 +66,7 @@ def _survey64(bits: Any) -> Any:
         lowest = min(lowest, bit)
         digits = max(digits, np.int64(53) - zeros)
         top = max(top, magnitude)
-    return top, lowest, digits
+    return top, lowest, digits, infinite < np.int64(0x7FF << 52)
 
 
 def survey(x: NDArray[Any]) -> Facts:
@@ -72,11 +76,13 @@ def survey(x: NDArray[Any]) -> Facts:
     if x.dtype.kind in "iub":
         largest = max(abs(int(x.min())), abs(int(x.max())))
         return Facts(True, float(largest), 0, max(largest.bit_length(), 1))
+    # In the order it lies in memory, and in one layout, so that each kernel is compiled once.
+    x = np.require(x.ravel(order="K"), requirements=["C", "W"])
     if x.dtype == np.float32:
-        top, lowest, digits = _survey32(np.ravel(x).view(np.int32))
+        top, lowest, digits, is_finite = _survey32(x.view(np.int32))
         largest, lowest_bit = np.int32(top).view(np.float32), int(lowest) - 150
     else:
-        top, lowest, digits = _survey64(np.ravel(x).view(np.int64))
+        top, lowest, digits, is_finite = _survey64(x.view(np.int64))
         largest, lowest_bit = np.int64(top).view(np.float64), int(lowest) - 1075
     is_zero = float(largest) == 0.0
-    return Facts(bool(np.isfinite(largest)), float(largest), 0 if is_zero else lowest_bit, max(int(digits), 1))
+    return Facts(bool(is_finite), float(largest), 0 if is_zero else lowest_bit, max(int(digits), 1))

@@ -1,0 +1,106 @@
+"""Running the fast ways of `exactness`: BLAS, register tiles, blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsim.arithmetic.exactness import Blas, Blocks, Path, Tiles
+from qsim.arithmetic.kernels import tiles
+from qsim.casting.elements import cast_to_element
+from qsim.casting.fast.threads import spread
+from qsim.spec import Spec
+
+Array = NDArray[Any]
+
+
+def run(path: Path, a: Array, b: Array, bias: Array | None) -> Array:
+    """a [n, M, K] by b [n or 1, N, K], bias [n or 1, M or 1, N or 1] or None -> [n, M, N] in the carrier's type."""
+    match path:
+        case Blas():
+            total = a.astype(path.carrier, copy=False) @ np.swapaxes(b.astype(path.carrier, copy=False), -1, -2)
+            total = total + path.carrier.type(0) if bias is None else total + bias.astype(path.carrier)
+            return _finish(total, path.then)
+        case Tiles():
+            return _finish(_over_products(path, a, b, bias), path.then)
+        case Blocks():
+            return _over_products(path, a, b, bias)
+
+
+def _finish(total: Array, then: Spec | None) -> Array:
+    return total if then is None else cast_to_element(total.astype(np.float64), then.element, then.cast)
+
+
+def _over_products(path: Tiles | Blocks, a: Array, b: Array, bias: Array | None) -> Array:
+    results = []
+    for n in range(len(a)):
+        start = None if bias is None else bias[n % len(bias)]
+        results.append(_tiled(path, a[n], b[n % len(b)], start))
+    return results[0][None] if len(results) == 1 else np.stack(results)
+
+
+def _tiled(path: Tiles | Blocks, a: Array, b: Array, bias: Array | None) -> Array:
+    """One product: pack both operands in panels, multiply panel by panel, unpack."""
+    a_shift, b_shift = (path.a_shift, path.b_shift) if isinstance(path, Tiles) else (0, 0)
+    rows, columns = tiles.tile_shape(path.carrier)
+    a_panels = packed(a, rows, path.carrier, a_shift)
+    b_panels = packed(b, columns, path.carrier, b_shift)
+    out = _start(bias, (len(a), len(b)), (rows, columns), path.carrier, a_shift + b_shift)
+    multiply_panels(path, a_panels, b_panels, out, a.shape[1])
+    result = out.reshape(len(a_panels), len(b_panels), rows, columns).transpose(0, 2, 1, 3)
+    total = result.reshape(len(a_panels) * rows, -1)[: len(a), : len(b)]
+    return unshifted(total, a_shift + b_shift)
+
+
+def unshifted(total: Array, shift: int) -> Array:
+    """`total` times 2^-shift, exactly; integer carriers become float32."""
+    if total.dtype.kind == "i":
+        total = total.astype(np.float32)
+    return total if shift == 0 else np.ldexp(total, -shift)
+
+
+def multiply_panels(path: Tiles | Blocks, a: Array, b: Array, out: Array, length: int) -> None:
+    """out [a panels, b panels, tile] += a b by the path's kernel, the panels of b dealt out to threads."""
+    rows, columns = tiles.tile_shape(path.carrier)
+
+    def work(first: int, last: int) -> bool:
+        if isinstance(path, Tiles):
+            tiles.multiply(a, b, out, first, last, path.mode)
+        else:
+            mode = tiles.Exact(path.carrier.type(0))
+            tiles.multiply_blocks(a, b, out, first, last, path.block * rows, path.block * columns, mode)
+        return False
+
+    spread(work, len(b), out.size * length // 8)
+
+
+def packed(x: Array, width: int, carrier: np.dtype[Any], shift: int) -> Array:
+    """x [rows, K] times 2^shift as panels of `width` rows, zeros in the last; reads x in the order it lies in memory."""
+    panel = np.empty if len(x) % width == 0 else np.zeros
+    panels = panel((-(-len(x) // width), x.shape[1] * width), carrier)
+    x = x.astype(np.float64) if carrier == np.int16 and x.dtype.kind == "f" else x
+    scale = carrier.type(2**shift) if carrier.kind == "i" and shift >= 0 else carrier.type(1)
+    if carrier.kind == "i" and shift < 0 or carrier.kind == "i" and x.dtype.kind == "f":
+        x, scale = np.ldexp(x.astype(np.float64), shift).astype(np.int16), np.int16(1)
+    elif carrier.kind == "f":
+        scale = carrier.type(2.0**shift)
+    if x.T.flags.c_contiguous and not x.flags.c_contiguous:
+        tiles.pack_transposed(np.require(x.T, requirements="W"), panels, width, scale)
+    else:
+        tiles.pack(np.require(x, requirements=["C", "W"]), panels, width, scale)
+    return panels
+
+
+def _start(
+    bias: Array | None, shape: tuple[int, int], tile: tuple[int, int], carrier: np.dtype[Any], shift: int
+) -> Array:
+    """The accumulators before the first product, [a panels, b panels, tile]."""
+    (rows, columns), panels = tile, [-(-size // step) for size, step in zip(shape, tile, strict=True)]
+    if bias is None:
+        return np.zeros((*panels, rows * columns), carrier)
+    full = np.zeros((panels[0] * rows, panels[1] * columns), carrier)
+    full[: shape[0], : shape[1]] = np.ldexp(bias.astype(np.float64), shift) if shift else bias
+    parts = full.reshape(panels[0], rows, panels[1], columns).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(parts).reshape(*panels, -1)
