@@ -55,10 +55,10 @@ def derive_sequential(costs: pd.DataFrame, totals: Mapping[str, float], design: 
 
 
 def derive_array(costs: pd.DataFrame, totals: Mapping[str, float], fpga: Fpga) -> Row:
-    """One array for all layers: its resources are the largest any layer needs, except stored weights."""
+    """One array for all layers: each of its resources is the largest that any layer needs."""
     shared = {
         name + suffix: float(costs[name + suffix].max())
-        for name in ("lut", "ff", "carry", "dsp")
+        for name in ("lut", "ff", "carry", "dsp", "bram18k", "uram")
         for suffix in ("", "_low90", "_high90")
         if name + suffix in costs
     }

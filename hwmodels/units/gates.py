@@ -13,7 +13,6 @@ from hwmodels.units.lut import Terms, sum_terms
 from hwmodels.units.operations import Operation
 from hwmodels.units.unit import Unit
 
-
 NAND2_PER_GATE = {
     "partial_product": 1.33,  # AND2_X1
     "full_adder": 6.7,  # two XOR2_X1 (2.0 each) and a majority gate of AOI and INV
