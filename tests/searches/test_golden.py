@@ -1,6 +1,4 @@
-"""Every search instance of the shared golden folder (`pytest tests/golden` runs the same checks on any
-folder).
-"""
+"""The golden instances that are quick to prove; `pytest tests/golden` checks all of them, on any folder."""
 
 from __future__ import annotations
 
@@ -8,22 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden import search
+from tests.golden.harness import GoldenFile, check
 
-FAMILIES = ("mckp", "pareto", "hawq_v3")
+FILES = (
+    "hawq_v3/resnet18.json",
+    "haq/mobilenetv2_latency_lut.npy",
+    "mckp/edge_infeasible_by_groups.json",
+    "mckp/edge_tight_min.json",
+    "mckp/grp_c3_n50.json",
+    "mckp/pairobj_c1_n8x4.json",
+    "mckp/peak_c1_n9x4.json",
+    "pareto/p2_large_n40x12.json",
+    "pareto/p2_pair_n9x4.json",
+    "pareto/p3_grp_n10x3.json",
+)
 
 
 @pytest.mark.golden
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_golden_instances(family: str, shared: Path) -> None:
-    files = sorted((shared / "golden" / "search" / family).glob("*.json"))
-    outcomes = [outcome for file in files for outcome in search.check(file)]
-    assert outcomes, f"no vectors in {family}"
-    assert not [(what, why) for what, agrees, why in outcomes if not agrees]
-
-
-@pytest.mark.golden
-def test_the_published_hawq_plans_are_reproduced_nine_of_nine(shared: Path) -> None:
-    outcomes = list(search.check(shared / "golden" / "search" / "hawq_v3" / "resnet18.json"))
-    assert [agrees for _, agrees, _ in outcomes] == [True] * 9
+@pytest.mark.parametrize("name", FILES)
+def test_golden_instance(name: str, shared: Path) -> None:
+    results = check(GoldenFile(shared / "golden", f"search/{name}"))
+    assert results
+    assert not [result for result in results if result.differing]
