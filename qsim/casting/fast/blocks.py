@@ -119,7 +119,8 @@ def round_blocks(
         start, stop, index = _bounds(stretch, length, block)
         count = (stop - start + block - 1) // block
         if len(peaks):
-            own[:count] = peaks[index : index + count]
+            for b in range(count):  # a slice assignment would compile its error messages, for two seconds
+                own[b] = peaks[index + b]
         else:
             _peaks_of_stretch(x, start, stop, block, sixteenths, own)
         for b in range(count):
