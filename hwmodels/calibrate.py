@@ -31,7 +31,7 @@ from qsim.errors import UserError
 
 FOLDS = 10
 COVERAGE = 0.90
-NARROWEST_INTERVAL = 0.005
+NARROWEST_INTERVAL = 0.015
 """Half-width, as a log ratio, where structure alone is exact: another version of the same tool differs by more."""
 
 
@@ -194,7 +194,7 @@ def half_widths(families: NDArray[np.str_], log_errors: Array) -> dict[str, floa
     """The half-width of each family's 90 % interval: the conformal quantile of its held-out errors.
 
     Families with fewer than ten errors borrow from all families: the quantile of their errors scaled to the
-    family's mean error.
+    family's mean error, widened because so few errors say little about their own mean.
     """
     size = np.abs(log_errors)
     typical = {str(f): max(float(size[families == f].mean()), 1e-4) for f in dict.fromkeys(families)}
@@ -205,7 +205,7 @@ def half_widths(families: NDArray[np.str_], log_errors: Array) -> dict[str, floa
     for family, mean in typical.items():
         own = np.sort(size[families == family])
         rank = int(np.ceil((len(own) + 1) * COVERAGE)) - 1
-        width = float(own[rank]) if len(own) >= 10 and rank < len(own) else mean * shared
+        width = float(own[rank]) if len(own) >= 10 and rank < len(own) else mean * shared * (1 + 1 / len(own))
         widths[family] = max(width, NARROWEST_INTERVAL)
     return widths
 
