@@ -4,7 +4,7 @@
 
 Processor time of this process decides the one-thread ratio (it survives a busy machine); rounds are interleaved and the
 median is taken. Scaling is wall time with one thread over wall time with two, so it wants an idle machine. `out=` is
-given. `cold` is the first call in a process, compilation or loading of the compiled kernel and building of a table
+given. `cold` is the first call of a format here, compilation or loading of the compiled kernel and building of a table
 included.
 """
 
@@ -71,13 +71,20 @@ def ratios(runs: dict[str, Callable[[], Any]], reps: int, clock: Callable[[], fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--log2n", type=int, default=24)
     parser.add_argument("--reps", type=int, default=7)
     parser.add_argument("--specs", default=",".join(CASES))
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     arguments = parser.parse_args()
-    x = np.random.default_rng(0).standard_normal(1 << arguments.log2n).astype(arguments.dtype).reshape(-1, 1024)
+    x = (
+        np.random.default_rng(0)
+        .standard_normal(1 << arguments.log2n)
+        .astype(arguments.dtype)
+        .reshape(-1, 1024)
+    )
     y, z = np.zeros_like(x), np.zeros_like(x)
     print(f"{'spec':42} {'Melem/s':>8} {'/memcpy':>8} {'2 threads':>9} {'cold':>8}")
     for name in arguments.specs.split(","):
