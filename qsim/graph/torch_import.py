@@ -19,7 +19,6 @@ import torch
 
 from qsim.emulator.execute import tensor_array
 from qsim.errors import GraphError
-from qsim.graph import aten_shape  # noqa: F401  (fills the table)
 from qsim.graph.aten import CONVERTERS, Builder, Value
 from qsim.graph.folding import KnownShape
 from qsim.graph.ir import Graph, Tensor
