@@ -1,7 +1,7 @@
 """x / scale, and what is rounded: the four ways in which stacks quantize with a scale and a zero point.
 
     divide          round(x / s) + z              ONNX QuantizeLinear, the default
-    reciprocal      round(x * (1/s)) + z          torch.fake_quantize
+    reciprocal      round(x * (1/s)) + z          torch.fake_quantize; NVFP4 in torchao, 1/s being (1/global) / block
     reciprocal_fma  round(fma(x, 1/s, z))         torch.quantize_per_tensor
     reciprocal_add  round((x * (1/s)) + z)        torch.quantize_per_channel
 
@@ -37,16 +37,22 @@ def check_affine(affine: str, spec: Spec, dtype: np.dtype[Any]) -> None:
         raise UserError("affine rule 'reciprocal_fma' is torch's float32 kernel: give float32, not float64")
 
 
-def scaled_values(
-    x: Array, spec: Spec, scale: Array, zero_point: Array | float, affine: str, random_bits: Any
-) -> NDArray[np.float64]:
-    """The element values (for two's complement: codes less zero point, in steps) that stand for `x` under `scale`.
+def divides(spec: Spec, affine: str) -> bool:
+    """Whether x is divided by the scale; otherwise it is multiplied by its inverse."""
+    return affine == "divide" or (spec.scale is not None and spec.scale.is_power_of_two)
 
-    `scale` and `zero_point` broadcast against `x`. Multiplied by the scale these are the quantized values.
+
+def scaled_values(
+    x: Array, spec: Spec, factor: Array, zero_point: Array | float, affine: str, random_bits: Any
+) -> NDArray[np.float64]:
+    """The element values (for two's complement: codes less zero point, in steps) that `x` becomes.
+
+    factor: the scale where `divides(spec, affine)`, else its inverse; it and `zero_point` broadcast against `x`.
+    Multiplied by the scale the result is the quantized tensor.
     """
     element, cast = spec.element, spec.cast
     with np.errstate(all="ignore"):
-        quotient = _quotient(x, spec, scale, zero_point, affine)
+        quotient = _quotient(x, spec, factor, zero_point, affine)
         if not isinstance(element, TwosComplement):
             return cast_to_element(quotient, element, cast, random_bits)
         if np.isnan(quotient).any():
@@ -57,24 +63,20 @@ def scaled_values(
 
 
 def _quotient(
-    x: Array, spec: Spec, scale: Array, zero_point: Array | float, affine: str
+    x: Array, spec: Spec, factor: Array, zero_point: Array | float, affine: str
 ) -> NDArray[np.float64]:
-    dtype = x.dtype
-    if spec.scale is not None and spec.scale.is_power_of_two:
-        exact = x.astype(np.float64) / scale.astype(np.float64)
-        return (
-            exact
-            if affine in ("divide", "reciprocal")
-            else (exact + zero_point).astype(dtype).astype(np.float64)
-        )
-    if affine == "divide":
-        return (x / scale).astype(np.float64)
-    inverse = (dtype.type(1) / scale).astype(dtype)
-    if affine == "reciprocal":
-        return (x * inverse).astype(np.float64)
-    if affine == "reciprocal_add":
-        return ((x * inverse) + np.asarray(zero_point, dtype)).astype(np.float64)
-    return _fused(x.astype(np.float64) * inverse.astype(np.float64), np.asarray(zero_point, np.float64))
+    wide, offset = x.astype(np.float64), np.asarray(zero_point, np.float64)
+    if affine == "divide" and not (spec.scale and spec.scale.is_power_of_two):
+        return (x / factor).astype(np.float64)
+    if divides(spec, affine):
+        product = wide / factor.astype(np.float64)
+    elif affine == "reciprocal_fma":
+        product = wide * factor.astype(np.float64)
+    else:
+        product = (x * factor).astype(np.float64)
+    if affine in ("divide", "reciprocal"):
+        return product
+    return _fused(product, offset) if x.dtype == np.float32 else product + offset
 
 
 def _fused(product: NDArray[np.float64], addend: Array) -> NDArray[np.float64]:

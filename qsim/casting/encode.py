@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.casting.affine import scaled_values
 from qsim.casting.elements import cast_to_element
 from qsim.casting.groups import spread
-from qsim.casting.quantize import FLOAT64, as_float_array, check_call, draw_bits, scale_of, to_dtype
+from qsim.casting.quantize import (
+    FLOAT64,
+    as_float_array,
+    check_call,
+    draw_bits,
+    scale_of,
+    to_dtype,
+    values_under,
+)
 from qsim.casting.scales import effective_scale
 from qsim.errors import UserError
 from qsim.formats import Element, Float, Posit, TableElement, TwosComplement
@@ -68,11 +75,8 @@ def encode(
         codes = codes_of(cast_to_element(to_dtype(x, FLOAT64), spec.element, spec.cast, bits), spec.element)
         return Quantized(codes, None, None, spec, x.shape, axis, (), dtype)
     levels, offset = scale_of(x, spec, axis, scale, zero_point)
-    total = effective_scale(levels, spec, axis)
-    step = spread(total, spec.granularity, x.shape, axis)
-    shift = 0.0 if offset is None else spread(offset.astype(np.float64), spec.granularity, x.shape, axis)
-    values = scaled_values(x, spec, step, shift, affine, bits)
-    codes = codes_of(values, spec.element, shift)
+    values, shift = values_under(levels, offset, x, spec, axis, affine, bits)
+    codes, total = codes_of(values, spec.element, shift), effective_scale(levels, spec, axis)
     return Quantized(codes, total, offset, spec, x.shape, axis, levels, dtype)
 
 

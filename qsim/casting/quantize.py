@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.casting.affine import check_affine, scaled_values
+from qsim.casting.affine import check_affine, divides, scaled_values
 from qsim.casting.elements import cast_to_element
 from qsim.casting.groups import check_axis, fit, spread
 from qsim.casting.random_bits import seeded_bits
-from qsim.casting.scales import compute_levels, effective_scale
+from qsim.casting.scales import compute_levels, effective_scale, inverse_scale
 from qsim.errors import UserError
 from qsim.parse import parse
 from qsim.spec import Spec
@@ -95,11 +95,31 @@ def quantize_generally(
     if spec.granularity is None:
         return to_dtype(cast_to_element(to_dtype(x, FLOAT64), spec.element, spec.cast, bits), x.dtype)
     levels, offset = scale_of(x, spec, axis, scale, zero_point)
+    values, _ = values_under(levels, offset, x, spec, axis, affine, bits)
     step = spread(effective_scale(levels, spec, axis), spec.granularity, x.shape, axis)
-    shift = 0.0 if offset is None else spread(offset.astype(np.float64), spec.granularity, x.shape, axis)
-    values = scaled_values(x, spec, step, shift, affine, bits)
     with np.errstate(all="ignore"):
         return to_dtype(values * step.astype(np.float64), x.dtype)
+
+
+def values_under(
+    levels: tuple[NDArray[Any], ...],
+    offset: NDArray[np.int64] | None,
+    x: NDArray[Any],
+    spec: Spec,
+    axis: int,
+    affine: str,
+    bits: NDArray[Any] | None,
+) -> tuple[NDArray[np.float64], NDArray[Any] | float]:
+    """The unscaled element values of `x` under a scale, and the zero point spread over `x`."""
+    assert spec.granularity is not None
+    factor = (
+        effective_scale(levels, spec, axis) if divides(spec, affine) else inverse_scale(levels, spec, axis)
+    )
+    shift: NDArray[Any] | float = 0.0
+    if offset is not None:
+        shift = spread(offset.astype(np.float64), spec.granularity, x.shape, axis)
+    factor = spread(factor, spec.granularity, x.shape, axis)
+    return scaled_values(x, spec, factor, shift, affine, bits), shift
 
 
 def as_float_array(x: Any) -> NDArray[Any]:

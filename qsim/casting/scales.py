@@ -73,6 +73,23 @@ def _product(levels: list[Array], scale: Scale, axis: int) -> Array:
     return np.asarray(levels[0] * spread(outer, scale.granularity, shape, outer_axis))
 
 
+def inverse_scale(levels: tuple[Array, ...], spec: Spec, axis: int = -1) -> Array:
+    """1 / scale for a multiplier: the outermost level inverted, then divided by one level after the other.
+
+    Each step is rounded to their dtype (torchao's NVFP4: (1 / global) / block).
+    """
+    assert spec.scale is not None
+    return _inverse(list(levels), spec.scale, axis)
+
+
+def _inverse(levels: list[Array], scale: Scale, axis: int) -> Array:
+    if len(levels) == 1 or scale.granularity is None or scale.scale is None:
+        return np.asarray(1 / levels[0], levels[0].dtype)
+    outer, shape = _inverse(levels[1:], scale.scale, axis), levels[0].shape
+    outer_axis = nested_axis(scale.granularity, len(shape), axis)
+    return np.asarray(spread(outer, scale.granularity, shape, outer_axis) / levels[0])
+
+
 def _divisor(element: Element, rule: str) -> float:
     if rule == "amax_half":
         assert isinstance(element, Integer)

@@ -102,3 +102,30 @@ def test_wide_formats_are_the_identity_on_their_own_dtype(element) -> None:
     x = np.array([0.0, -0.0, info.smallest_subnormal, -info.tiny, info.max, 1 + info.eps, 1 / 3], dtype)
     y = qsim.quantize(x, parse(str(element)))
     assert (y == x).all() and (np.signbit(y) == np.signbit(x)).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.floats(-1e4, 1e4, width=32),
+    st.floats(2.0**-12, 2.0**12, width=32),
+    st.integers(-128, 127),
+    st.sampled_from(["reciprocal", "reciprocal_fma", "reciprocal_add"]),
+)
+def test_affine_reciprocals_round_where_torch_rounds(
+    x: float, scale: float, zero_point: int, affine: str
+) -> None:
+    """fma: product and sum rounded once together; add: one after the other; each to float32."""
+
+    def to_float32(value: Fraction) -> Fraction:
+        return Fraction(reference.quantize_number(value, FLOAT32, Cast()))
+
+    inverse = to_float32(1 / Fraction(scale))
+    if affine == "reciprocal":
+        wanted = round(to_float32(Fraction(x) * inverse)) + zero_point
+    elif affine == "reciprocal_fma":
+        wanted = round(to_float32(Fraction(x) * inverse + zero_point))
+    else:
+        wanted = round(to_float32(to_float32(Fraction(x) * inverse) + zero_point))
+    options = {"scale": scale, "zero_point": zero_point, "affine": affine}
+    q = qsim.encode(np.float32([x]), "int8+zp@tensor:float32", **options)
+    assert q.codes[0] == max(-128, min(127, wanted))

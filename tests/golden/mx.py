@@ -113,12 +113,13 @@ def check_torchao(file: GoldenFile) -> Iterator[Comparison]:
 
 
 def check_nvfp4(file: GoldenFile) -> Iterator[Comparison]:
-    """Block scales are clamped to the normal numbers of E4M3, which is e4m3fn without subnormals."""
+    """Block scales are clamped to the normal numbers of E4M3, which is e4m3fn without subnormals; elements are
+    multiplied by (1 / global) / block."""
     block, golden = file.meta["block_size"], file["global_scale"]
     smallest = file.meta.get("notes", {}).get("e4m3_scale_min", 2.0**-6)
     scale = "e4m3fn-subnormals" if smallest == 2.0**-6 else "e4m3fn"
     outer = "" if golden == 1 else "@tensor:float32"
-    q = qsim.encode(file["x"], f"e2m1fn@block{block}:{scale}{outer}")
+    q = qsim.encode(file["x"], f"e2m1fn@block{block}:{scale}{outer}", affine="reciprocal")
     if outer:
         yield compare("global_scale", q.levels[1], golden)
     yield compare("scale_e4m3", q.levels[0], file["scale_e4m3"])
