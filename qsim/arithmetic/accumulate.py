@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -67,7 +67,8 @@ def accumulate(problem: Problem) -> Array:
     facts = (survey(problem.a), survey(problem.b), survey(bias))
     if 0 in problem.shape or problem.length == 0:
         return _empty_sums(problem, bias)
-    _check_specials(problem, facts)
+    if not all(fact.is_finite for fact in facts):
+        check_specials(problem.mac, (problem.a, problem.b, bias))
     path = find_path(problem, facts)
     return run_generally(problem, facts) if path is None else fast_paths.run(path, problem.a, problem.b, problem.bias)
 
@@ -77,13 +78,18 @@ def find_path(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> Path | Non
     if problem.a_scale is not None or problem.b_scale is not None:
         return None
     path = fast_path(problem.mac, Sums(*facts, problem.length, _reach(problem, facts)))
-    if problem.bias is not None and bool((np.signbit(problem.bias) & (problem.bias == 0)).any()):
-        # A sum of nothing but -0 is -0: a register started at the bias says so, BLAS does not.
-        match path:
-            case Blas(then=None):
-                return Tiles(path.carrier, tiles.Exact(path.carrier.type(0)))
-            case Blocks():
-                return None
+    return without_negative_zero(path, problem.bias)
+
+
+def without_negative_zero(path: Path | None, bias: Array | None) -> Path | None:
+    """`path`, or one that keeps the -0 a sum of nothing but -0 is: a register started at the bias does, BLAS does not."""
+    if bias is None or not bool((np.signbit(bias) & (bias == 0)).any()):
+        return path
+    match path:
+        case Blas(then=None):
+            return Tiles(path.carrier, tiles.Exact(path.carrier.type(0)))
+        case Blocks():
+            return None
     return path
 
 
@@ -108,19 +114,18 @@ def _empty_sums(problem: Problem, bias: Array) -> Array:
     return np.broadcast_to(values.reshape(bias.shape), problem.shape).copy()
 
 
-def _check_specials(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> None:
-    """Infinities and NaN may only meet formats that know what to do with them."""
-    if all(fact.is_finite for fact in facts):
-        return
-    for name in (problem.mac.product, problem.mac.accumulator, problem.mac.chunk_accumulator or "exact"):
-        if name == "exact":
+def check_specials(mac: Mac, operands: Iterable[Array]) -> None:
+    """Raise UserError where a NaN or an infinity meets a format that does not know what to do with it."""
+    has_nan = any(np.isnan(x).any() for x in operands if x.dtype.kind == "f")
+    has_infinity = any(np.isinf(x).any() for x in operands if x.dtype.kind == "f")
+    for name in (mac.product, mac.accumulator, mac.chunk_accumulator or "exact"):
+        if name == "exact" or not (has_nan or has_infinity):
             continue
-        element = parse(name).element
-        has_nan = any(np.isnan(x).any() for x in (problem.a, problem.b, problem.bias) if x is not None)
-        if has_nan and not element.has_nan:
+        spec = parse(name)
+        if has_nan and not spec.element.has_nan:
             raise UserError(f"matmul: NaN in the operands, but {name} has no NaN")
-        if parse(name).cast.overflow.startswith("wrap"):
-            raise UserError(f"matmul: NaN or infinity in the operands, but {name} wraps around")
+        if has_infinity and spec.cast.overflow.startswith("wrap"):
+            raise UserError(f"matmul: infinity in the operands, but {name} wraps around")
 
 
 @lru_cache(maxsize=256)

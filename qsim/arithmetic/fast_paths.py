@@ -22,14 +22,15 @@ def run(path: Path, a: Array, b: Array, bias: Array | None) -> Array:
         case Blas():
             total = a.astype(path.carrier, copy=False) @ np.swapaxes(b.astype(path.carrier, copy=False), -1, -2)
             total = total + path.carrier.type(0) if bias is None else total + bias.astype(path.carrier)
-            return _finish(total, path.then)
+            return finish(total, path.then)
         case Tiles():
-            return _finish(_over_products(path, a, b, bias), path.then)
+            return finish(_over_products(path, a, b, bias), path.then)
         case Blocks():
             return _over_products(path, a, b, bias)
 
 
-def _finish(total: Array, then: Spec | None) -> Array:
+def finish(total: Array, then: Spec | None) -> Array:
+    """The one cast at the end, where there is one."""
     return total if then is None else cast_to_element(total.astype(np.float64), then.element, then.cast)
 
 

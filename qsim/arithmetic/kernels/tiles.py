@@ -315,3 +315,30 @@ def pack_transposed(x: Any, panel: Any, width: int, scale: Any) -> None:
             start = group * width
             for lane in range(min(width, x.shape[1] - start)):
                 panel[group, k * width + lane] = x[k, start + lane] * scale
+
+
+@kernel
+def convolve(
+    weights: Any, x: Any, taps: Any, pixels: Any, image: int, out: Any, first: int, last: int, mode: Any
+) -> None:
+    """out[i, j] += weights[i] times the pixels of panel j, for the panels first..last-1 of output pixels.
+
+    x: padded images end to end, `image` elements each; taps [K]: where a pixel's k-th input lies relative to its first;
+    pixels [outputs of one image]: where that first one lies. Output pixels of all images are numbered on; what lies
+    beyond the last is computed from the first and left unused.
+    """
+    columns = out.shape[2] // (weights.shape[1] // len(taps))
+    panel = np.empty(len(taps) * columns, x.dtype)
+    starts = np.empty(columns, np.int64)
+    count = len(x) // image * len(pixels)
+    for j in range(first, last):
+        for lane in range(columns):
+            place = j * columns + lane
+            place = place if place < count else 0
+            starts[lane] = place // len(pixels) * image + pixels[place % len(pixels)]
+        for k in range(len(taps)):
+            row = panel[k * columns : (k + 1) * columns]
+            for lane in range(columns):
+                row[lane] = x[starts[lane] + taps[k]]
+        for i in range(len(weights)):
+            _tile(weights[i], panel, out[i, j], mode)
