@@ -8,9 +8,11 @@ of up to 50 bits of precision.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Decimal, localcontext
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -26,7 +28,7 @@ Reals = NDArray[np.float64]
 Index = tuple[int, ...]
 DIGITS = 60
 RELATIVE_ERROR = 2.0**-40  # far above what float64 evaluation of any function here commits
-SMALLEST = 2.0**-1070  # a result that underflowed to 0 still has a sign
+SMALLEST = 2.0**-1000  # below this float64 evaluation underflows step by step, but a result still has a sign
 _LARGEST = 1.0e300
 
 
@@ -54,7 +56,7 @@ def apply(name: str, x: ArrayLike, output: Spec | str, **options: Any) -> NDArra
         approximate = np.asarray(function.approximate(reals), np.float64)
     overflowed = np.isinf(approximate) & np.isfinite(reals) & (reals != 0)
     approximate = np.where(overflowed, np.copysign(np.finfo(np.float64).max, approximate), approximate)
-    tolerance = np.maximum(np.abs(approximate) * RELATIVE_ERROR, SMALLEST) * np.isfinite(reals)
+    tolerance = np.where(np.isfinite(reals), np.maximum(np.abs(approximate) * RELATIVE_ERROR, SMALLEST), 0.0)
     return round_once(
         approximate, tolerance, lambda i: function.precise(Decimal(float(reals[i]))), output, **options
     )
@@ -159,6 +161,16 @@ def _precise_gelu_tanh(x: Decimal) -> Decimal:
     return x * _precise_sigmoid(2 * (2 / _pi()).sqrt() * (bounded + Decimal("0.044715") * bounded**3))
 
 
+def _precise_reciprocal(x: Decimal) -> Decimal:
+    guess = 1.0 / float(x)  # a power of two has its reciprocal in float64, but rarely in 60 decimal digits
+    return Decimal(guess) if Fraction(guess) * Fraction(x) == 1 else 1 / x
+
+
+def _precise_rsqrt(x: Decimal) -> Decimal:
+    guess = 1.0 / math.sqrt(x)
+    return Decimal(guess) if Fraction(guess) ** 2 * Fraction(x) == 1 else 1 / x.sqrt()
+
+
 def _upper_tail(x: Decimal) -> Decimal:
     """1 - Phi(x) for x >= 0."""
     return _normal_distribution(-_within(x, "1e-50", "15"))
@@ -207,7 +219,7 @@ FUNCTIONS: Mapping[str, Function] = {
         Function("gelu", _gelu, _precise_gelu),
         Function("gelu_tanh", _gelu_tanh, _precise_gelu_tanh),
         Function("silu", _silu, lambda x: x * _precise_sigmoid(x)),
-        Function("reciprocal", lambda x: 1.0 / x, lambda x: 1 / x),
-        Function("rsqrt", lambda x: np.copysign(1.0 / np.sqrt(x), 1.0), lambda x: 1 / x.sqrt()),
+        Function("reciprocal", lambda x: 1.0 / x, _precise_reciprocal),
+        Function("rsqrt", lambda x: np.copysign(1.0 / np.sqrt(x), 1.0), _precise_rsqrt),
     )
 }

@@ -42,7 +42,7 @@ _NORMAL_BITS = 12
 
 
 def exp(q: ArrayLike, scale: float) -> Codes:
-    """The exponential of q * scale, q <= 0, in Q0.15 (algorithm 2): halved once for every ln 2, the rest by the polynomial."""
+    """exp of q * scale, q <= 0, in Q0.15 (algorithm 2): halved for every ln 2, the rest by the polynomial."""
     codes = np.asarray(q, np.int64)
     _check(codes, scale)
     if codes.size and codes.max() > 0:
