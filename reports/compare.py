@@ -130,23 +130,25 @@ def _drawable(tables: dict[str, pd.DataFrame], objectives: Sequence[Quantity]) -
 def comparison_cells(
     runs: Sequence[Run], objectives: Sequence[Quantity]
 ) -> tuple[list[str], list[list[str]]]:
-    """For each run: float32, its dearest uniform baseline, and the plan it chose."""
+    """For each run: float32, its widest uniform baseline, and the plan it chose."""
     header = ["run", "configuration", "search", "metric [95 %]", "change [95 %]"]
     header += [objective.short_label for objective in objectives]
     rows = []
     for run in runs:
-        chosen = pd.concat([dearest_baseline(run.table), chosen_plan(run.table)])
+        chosen = pd.concat([widest_baseline(run.table), chosen_plan(run.table)])
         float_text = metric_of(run.table).text(float_value(run.table))
         rows.append([run.name, "float32", "", float_text, "", *([""] * len(objectives))])
         rows += [[run.name, *row] for row in cells(chosen, objectives, metric_of(run.table))[1]]
     return header, rows
 
 
-def dearest_baseline(table: pd.DataFrame) -> pd.DataFrame:
-    """The uniform baseline with the highest first objective (8 bits, say): one row, or none."""
+def widest_baseline(table: pd.DataFrame) -> pd.DataFrame:
+    """The uniform baseline with the most weight memory (8 bits, say): one row, or none.
+
+    Memory decides, not the objective: on a microcontroller three-bit weights may cost more energy than eight.
+    """
     rows = table[is_baseline(table)]
-    objectives = objectives_of(table, 1)
-    return rows.nlargest(1, objectives[0].name) if objectives else rows.head(0)
+    return rows.nlargest(1, "weight_bytes") if "weight_bytes" in rows.columns else rows.head(1)
 
 
 def chosen_plan(table: pd.DataFrame) -> pd.DataFrame:

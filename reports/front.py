@@ -108,7 +108,9 @@ def _draw_panel(panel: Axes, tables: Mapping[str, pd.DataFrame], objective: Quan
     finite = costs[np.isfinite(costs) & (costs > 0)]
     if len(finite) and finite.max() > 30 * finite.min():
         panel.set_xscale("log")
-    for position, (label, points) in enumerate(_curves(shown)):
+    for position, (label, points) in enumerate(_curves(tables)):
+        if name not in points.columns:
+            continue
         colour, marker = COLOURS[position % len(COLOURS)], MARKERS[position % len(MARKERS)]
         _draw_curve(panel, points, objective, (factor, metric_factor), (label, colour, marker))
     for table in shown.values():

@@ -15,7 +15,7 @@ from reports.compare import (
     chosen_plan,
     common_objectives,
     compare,
-    dearest_baseline,
+    widest_baseline,
     with_telling_names,
 )
 from reports.results import Run, check_table, find_runs
@@ -67,7 +67,7 @@ def test_cheapest_plan_is_chosen_on_the_half_meant_for_choosing(results: Results
     assert cheapest(table)["label"].tolist() == ["ilp 2/3"]
     table.loc[searched, "choose_value"] = 0.5
     assert cheapest(table).empty
-    assert dearest_baseline(table)["label"].tolist() == ["uniform int8"]
+    assert widest_baseline(table)["label"].tolist() == ["uniform int8"]
 
 
 def test_a_plan_that_the_run_chose_is_the_one_compared(results: Results) -> None:

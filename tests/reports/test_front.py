@@ -60,6 +60,17 @@ def test_intervals_are_drawn_as_long_as_they_are(results: Results) -> None:
         np.testing.assert_allclose(bar[:, 1], [100 * low, 100 * high])
 
 
+def test_runs_keep_their_name_and_colour_in_every_panel(results: Results) -> None:
+    tables = {"fpga": check_table(results()), "mcu": check_table(results(seed=1)).drop(columns="lut")}
+    tables = {"mcu": tables["mcu"], "fpga": tables["fpga"]}
+    figure = front_figure(tables, named_objectives(tables["fpga"], ["weight_bytes", "lut"]))
+    curves = [dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True)) for panel in figure.axes]
+    assert {"mcu", "fpga"} <= set(curves[0])
+    assert "mcu" not in curves[1]
+    assert curves[0]["fpga"][0].get_color() == curves[1]["fpga"][0].get_color()
+    assert curves[0]["fpga"][0].get_color() != curves[0]["mcu"][0].get_color()
+
+
 def test_perplexity_grows_downwards(results: Results) -> None:
     table = check_table(results().assign(metric="perplexity"))
     table["report_value"] = 3 / table["report_value"]
