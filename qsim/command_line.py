@@ -25,7 +25,6 @@ log = logging.getLogger("qsim")
 def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Run `task` under Hydra; a user's mistake prints one line and exits with status 2."""
     import hydra
-    from hydra.core.utils import JobReturn  # noqa: F401  (fails early with a broken Hydra)
 
     os.environ.setdefault(
         "HYDRA_FULL_ERROR", "1"
@@ -114,7 +113,12 @@ def _compose(compose: Callable[..., Any], config_name: str, overrides: list[str]
     except MissingConfigException as error:
         raise UserError(_missing_choice(str(error.missing_cfg_file or error))) from None
     except ConfigCompositionException as error:
-        raise UserError(_wrong_key(error, compose(config_name), overrides)) from None
+        groups = [override for override in overrides if "." not in override.split("=")[0]]
+        try:
+            config = compose(config_name, overrides=groups)
+        except ConfigCompositionException:
+            config = compose(config_name)
+        raise UserError(_wrong_key(error, config, overrides)) from None
 
 
 def _missing_choice(file: str) -> str:
@@ -191,7 +195,11 @@ def open_data(config: DictConfig, graph: Graph) -> Dataset:
 def _plain(value: Any) -> Any:
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return (
+        OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+        if OmegaConf.is_config(value)
+        else value
+    )
 
 
 def _given(config: DictConfig, key: str, example: str) -> Any:

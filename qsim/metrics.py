@@ -36,6 +36,7 @@ class Metric:
 
     score: Samples -> [samples, k] float64, one row a sample, independent of the other samples.
     value: rows -> one number (top-1 and agreement: a fraction; perplexity: exp(nats/token); sqnr: dB).
+    is_mean: the value is the mean of the one column of scores, so that bootstrap draws are matrix products.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Metric:
     higher_is_better: bool
     score: Callable[[Samples], Scores]
     value: Callable[[Scores], float]
-    needs_labels: bool = True
+    is_mean: bool = False
 
 
 def get_metric(name: str) -> Metric:
@@ -156,17 +157,17 @@ def _own_metric(name: str) -> Metric:
             )
         return rows[:, None]
 
-    return Metric(function_name, "", True, score, _mean, needs_labels=False)
+    return Metric(function_name, "", True, score, _mean, is_mean=True)
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("top1", "%", True, _top1, _mean),
-        Metric("agreement", "%", True, _agreement, _mean, needs_labels=False),
+        Metric("top1", "%", True, _top1, _mean, is_mean=True),
+        Metric("agreement", "%", True, _agreement, _mean, is_mean=True),
         Metric("perplexity", "", False, _negative_log_likelihood, _perplexity),
         Metric("auc", "", True, _last_score, _auc),
         Metric("reconstruction_auc", "", True, _reconstruction_error, _auc),
-        Metric("sqnr", "dB", True, _noise, _sqnr_db, needs_labels=False),
+        Metric("sqnr", "dB", True, _noise, _sqnr_db),
     )
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from searches.evaluate import Evaluator
     from searches.main_job import MainJob, Outcome
 
+SMALL_NETWORK_MACS = 5_000_000
 log = logging.getLogger("qsim.search")
 
 
@@ -31,6 +32,7 @@ def search(config: DictConfig) -> float:
     """One run: returns the chosen plan's cost (what Hydra's sweepers would minimise)."""
     start = time.perf_counter()
     graph = command_line.open_model(config.model)
+    _set_threads(config.threads, graph)
     job = _prepare(config, graph)
     _check_float(config, job.evaluator, job.settings.seed)
     outcome = job.run()
@@ -39,6 +41,13 @@ def search(config: DictConfig) -> float:
     _present(folder, job, outcome, exported, time.perf_counter() - start)
     chosen = outcome.rows[outcome.rows["plan_id"] == outcome.chosen].iloc[0]
     return float(chosen[outcome.objective])
+
+
+def _set_threads(threads: int | None, graph: Graph) -> None:
+    import torch
+
+    if threads is not None or graph.macs < SMALL_NETWORK_MACS:
+        torch.set_num_threads(threads or 1)
 
 
 def _prepare(config: DictConfig, graph: Graph) -> MainJob:

@@ -16,9 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import qsim
+from hwmodels import AGGREGATE
 from qsim.errors import UserError
 from qsim.plan import BitPlan
-from searches import front, nsga2
+from searches import front, solvers
 from searches.build import problem_from_layers
 from searches.evaluate import Evaluator, Halves, Measurement
 from searches.problem import Option, Problem, SearchResult, Selection
@@ -89,12 +90,10 @@ class MainJob:
         if not found.selections:
             raise UserError(f"no plan meets the budgets: {found.claim}")
         labelled: list[Labelled] = [("uniform", choice.label, self._uniform(choice)) for choice in self.menu]
-        labelled += [
-            ("ilp", "", self._parts(selection))
-            for selection in _spread(found.selections, problem, objective, self.settings.measured_plans)
-        ]
-        if self.settings.solver in ("nsga2", "nsga3"):
-            found = self._evolve(problem, found, objective)
+        spread = _spread(found.selections, problem, objective, self.settings.measured_plans)
+        labelled += [("ilp", "", self._parts(selection)) for selection in spread]
+        if self.settings.solver != "ilp":
+            found = self._solve_otherwise(problem, found, objective)
             labelled += [(self.settings.solver, "", self._parts(selection)) for selection in found.selections]
         rows, plans, layer_costs = self._measure_all(labelled)
         table = self._mark_front(pd.DataFrame(rows), objective)
@@ -119,29 +118,38 @@ class MainJob:
         )
 
     def _option_costs(self, objective: str) -> dict[str, list[Array]]:
-        """Cost of every (group, choice): the objective and every budgeted column, layers of a group added up."""
-        names = [objective, *(name for name in self.settings.budgets if name != objective)]
-        costs: dict[str, list[Array]] = {name: [] for name in names}
-        for group in self.groups:
-            table = [self._layer_costs([(group, choice)]) for choice in group.choices]
-            for name in names:
-                if name not in table[0].columns:
-                    raise UserError(
-                        f"cost '{name}' is unknown for hardware {self.target.name}; "
-                        f"it has {', '.join(_plain_columns(table[0]))}"
-                    )
-                costs[name].append(np.array([float(frame[name].sum()) for frame in table]))
-        return costs
+        """Costs of every (group, choice): sums over a group's layers, or the largest where a column's total is one."""
+        tables = [[self._layer_costs([(group, choice)]) for choice in group.choices] for group in self.groups]
+        known = _plain_columns(tables[0][0])
+        for name in (objective, *self.settings.budgets):
+            if name not in known or AGGREGATE.get(name) not in ("sum", "max"):
+                possible = ", ".join(column for column in known if AGGREGATE.get(column) in ("sum", "max"))
+                raise UserError(
+                    f"'{name}' is no cost that a search on {self.target.name} can trade; it has {possible}"
+                )
+        wanted = (objective, *self.settings.budgets, *self.target.objectives, "weight_bytes", "bops")
+        names = [
+            name for name in dict.fromkeys(wanted) if name in known and AGGREGATE.get(name) in ("sum", "max")
+        ]
+        return {
+            name: [
+                np.array([float(getattr(table[name], AGGREGATE[name])()) for table in choices])
+                for choices in tables
+            ]
+            for name in names
+        }
 
     def _problem(
         self, sensitivities: Sequence[Array], costs: Mapping[str, list[Array]], objective: str
     ) -> Problem:
+        largest = [name for name in costs if AGGREGATE[name] == "max"]
         return problem_from_layers(
             [group.name for group in self.groups],
             [[Option(choice.label) for choice in group.choices] for group in self.groups],
             {SENSITIVITY: list(sensitivities), **costs},
             objectives=(SENSITIVITY, objective),
             budgets=self.settings.budgets,
+            cuts={name: [[index] for index in range(len(self.groups))] for name in largest},
         )
 
     # Plans and their measurements
@@ -164,6 +172,8 @@ class MainJob:
         for search, label, parts in self.track(labelled, "measuring plans", len(labelled)):
             plan = self.builder.build(_specs(parts), {"search": search, "label": label or "searched"})
             if plan.id in plans:
+                row = next(row for row in rows if row["plan_id"] == plan.id)
+                row["found_by"] = " ".join(dict.fromkeys([*row["found_by"].split(), search]))
                 continue
             plans[plan.id] = plan
             layer_costs[plan.id] = self._layer_costs(parts, plan)
@@ -209,6 +219,7 @@ class MainJob:
             **self._provenance(),
             "plan_id": plan.id,
             "search": search,
+            "found_by": search,
             "label": label,
             **self._metric_columns(measured.scores),
             "agreement": None
@@ -225,6 +236,7 @@ class MainJob:
             **self._provenance(),
             "plan_id": "float32",
             "search": "float",
+            "found_by": "float",
             "label": "float32",
             **self._metric_columns(self.evaluator.float_scores),
             "agreement": 1.0 if self.evaluator.is_classifier else None,
@@ -238,17 +250,18 @@ class MainJob:
         }
 
     def _metric_columns(self, scores: Array) -> dict[str, float]:
-        metric, reference = self.evaluator.metric, self.evaluator.float_scores
+        reference = self.evaluator.float_scores
+        value = None if self.evaluator.metric.is_mean else self.evaluator.metric.value
         columns: dict[str, float] = {}
         for name, half in (("choose", self.halves.choose), ("report", self.halves.report)):
-            interval = bootstrap_interval(scores[half], metric.value, seed=self.settings.seed)
+            interval = bootstrap_interval(scores[half], value, seed=self.settings.seed)
             columns |= {
                 f"{name}_value": interval.value,
                 f"{name}_low95": interval.low,
                 f"{name}_high95": interval.high,
             }
         half = self.halves.report
-        paired = paired_difference(scores[half], reference[half], metric.value, seed=self.settings.seed)
+        paired = paired_difference(scores[half], reference[half], value, seed=self.settings.seed)
         return columns | {
             "report_difference": paired.value,
             "report_difference_low95": paired.low,
@@ -268,31 +281,28 @@ class MainJob:
             "qsim_version": qsim.__version__,
         }
 
-    def _evolve(self, problem: Problem, exact: SearchResult, objective: str) -> SearchResult:
-        """NSGA-II on (measured loss on the choosing half, cost), seeded with the exact front of the additive model."""
+    def _solve_otherwise(self, problem: Problem, exact: SearchResult, objective: str) -> SearchResult:
+        """Another solver of `searches.solvers`; one that measures sees the choosing half, from the exact front on."""
         sign = -1.0 if self.evaluator.metric.higher_is_better else 1.0
+        further = [name for name in problem.costs if name not in (SENSITIVITY, objective)]
+        costs = [objective, *further][: int(self.settings.options.get("n_objectives", 2)) - 1]
 
-        def measured(selection: Selection) -> tuple[float, float]:
+        def measured(selection: Selection) -> tuple[float, ...]:
             plan = self.builder.build(_specs(self._parts(selection)))
-            scores = self.evaluator.measure(plan).scores
-            return sign * self.evaluator.value(scores, self.halves.choose), problem.value(
-                objective, selection.totals[objective]
-            )
-
-        population = int(self.settings.options.get("population", 24))
-        generations = int(self.settings.options.get("generations", 8))
+            loss = sign * self.evaluator.value(self.evaluator.measure(plan).scores, self.halves.choose)
+            return (loss, *(problem.value(name, selection.totals[name]) for name in costs))
 
         def mapper(function: Callable[[Selection], Any], selections: Iterable[Selection]) -> list[Any]:
             batch = list(selections)
             return [function(selection) for selection in self.track(batch, self.settings.solver, len(batch))]
 
-        seeds = _spread(exact.selections, problem, objective, population // 2)
-        return nsga2.solve(
+        population = int(self.settings.options.get("population", 24))
+        return solvers.solve(
+            self.settings.solver,
             problem,
-            measured,
-            seeds=seeds,
-            population=population,
-            generations=generations,
+            self.settings.options,
+            evaluate=measured,
+            seeds=_spread(exact.selections, problem, objective, population // 2),
             seed=self.settings.seed,
             mapper=mapper,
         )

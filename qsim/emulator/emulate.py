@@ -94,7 +94,7 @@ def emulate(
     noise = _Noise(graph) if trace and plan is not None else None
 
     samples = len(next(iter(arrays.values())))
-    step = samples if _has_state(graph) else batch_size or DEFAULT_BATCH
+    step = _batch_size(graph, samples, batch_size)
     kept: dict[str, list[torch.Tensor]] = {name: [] for name in (*graph.outputs, *traced)}
     for start in range(0, max(samples, 1), max(step, 1)):
         batch = (
@@ -173,8 +173,18 @@ def _as_tensors(graph: Graph, inputs: Inputs) -> tuple[dict[str, torch.Tensor], 
     return tensors, as_numpy
 
 
-def _has_state(graph: Graph) -> bool:
-    return any(graph.tensors[name].kind == "state" for name in graph.inputs)
+def _batch_size(graph: Graph, samples: int, wanted: int | None) -> int:
+    if any(graph.tensors[name].kind == "state" for name in graph.inputs):
+        return samples
+    fixed = {graph.tensors[name].shape[0] for name in graph.inputs if graph.tensors[name].shape}
+    lengths = [length for length in fixed if isinstance(length, int)]
+    if not lengths:
+        return wanted or DEFAULT_BATCH
+    if samples % lengths[0]:
+        raise UserError(
+            f"the model was exported for batches of {lengths[0]}, the inputs have {samples} samples"
+        )
+    return lengths[0]
 
 
 def _zero_state(graph: Graph, name: str, samples: int, device: torch.device) -> torch.Tensor:

@@ -66,9 +66,10 @@ class LayerRunner:
     def _multiply_accumulate(self, layer: Layer, node: Node, values: Values) -> torch.Tensor:
         a, b = values[0], values[1]
         assert a is not None and b is not None
-        if not all(self._caster.is_cast(name) for name in node.inputs[:2]):
+        (first, _), (second, axes) = (self._caster.source(name) for name in node.inputs[:2])
+        if first is None or second is None:
             return self._in_float32(layer, node, values)[0]
-        x, w = self._caster.operand(node.inputs[0], a), self._caster.operand(node.inputs[1], b)
+        x, w = self._caster.operand(first, a), self._caster.operand(second, b, axes)
         if x is None or w is None:
             self._arithmetic[layer.name] = "float64"
             return apply(node, [None if value is None else value.double() for value in values])[0].float()
@@ -81,7 +82,7 @@ class LayerRunner:
         scale = _product(x.scale, w.scale)
         codes = None if bias is None else self._caster.bias_codes(str(node.inputs[2]), scale)
         # A weight's bound is its largest L1 norm already; an activation as second operand is bounded K times.
-        terms = 1 if node.inputs[1] in self._graph.parameters else layer.reduction_length
+        terms = layer.reduction_length if layer.kind == "matmul" else 1
         quanta = x.bound * w.bound * terms / (x.quantum * w.quantum)
         quanta += 0.0 if codes is None else float(codes.abs().max()) / (x.quantum * w.quantum)
         dtype = torch.float32 if quanta <= 2.0**24 else torch.float64

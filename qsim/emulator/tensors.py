@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qsim.casting import Quantized, decode, quantize
 from qsim.errors import PlanError, UserError
 from qsim.formats import Fixed, Float, Integer
+from qsim.graph.layers import weight_source
 from qsim.plan import BitPlan, TensorPlan
 from qsim.spec import Spec
 from qsim.views import from_matrix, matrix_axis, to_matrix
@@ -66,11 +67,17 @@ class TensorCaster:
         except UserError as error:
             raise PlanError(f"tensor '{name}' ({plan.text}): {error}") from None
 
-    def is_cast(self, name: str | None) -> bool:
-        """Whether the plan gives this tensor a number system."""
-        return name in self._tensors
+    def source(self, name: str | None) -> tuple[str | None, tuple[int, ...] | None]:
+        """The plan's tensor behind `name`: itself, or the weight that it is a transposed view of, with the axes."""
+        if name is None or name in self._tensors:
+            return name, None
+        found = weight_source(self._graph, name)
+        is_view = found is not None and found[0] in self._tensors
+        return found if is_view and found is not None else (None, None)
 
-    def operand(self, name: str | None, value: torch.Tensor) -> Operand | None:
+    def operand(
+        self, name: str | None, value: torch.Tensor, axes: tuple[int, ...] | None = None
+    ) -> Operand | None:
         """The unscaled elements of a tensor that was cast; None where scales vary in a sum or it has no quantum."""
         plan = self._tensors.get(name or "")
         if name is None or plan is None:
@@ -78,7 +85,12 @@ class TensorCaster:
         if name in self._graph.parameters:
             if name not in self._weights:
                 self._weights[name] = self._weight_operand(name, plan)
-            return self._weights[name]
+            weight = self._weights[name]
+            return (
+                weight
+                if weight is None or axes is None
+                else replace(weight, units=weight.units.permute(axes))
+            )
         return self._activation_operand(name, value, plan)
 
     def bias_codes(self, name: str, scale: torch.Tensor | None) -> torch.Tensor | None:

@@ -38,12 +38,14 @@ def observe(
 ) -> dict[str, Range]:
     """Ranges of the tensors `names` over all calibration samples; UserError where a tensor is not finite."""
     samples = len(next(iter(calibration.values())))
-    batches = -(-samples // BATCH)
+    first = graph.tensors[graph.inputs[0]].shape[0]
+    step = first if isinstance(first, int) else BATCH
+    batches = -(-samples // step)
     parts: dict[str, list[Array]] = {name: [] for name in names}
     extremes = {name: [np.inf, -np.inf] for name in names}
     rng = np.random.default_rng(seed)
-    for start in range(0, samples, BATCH):
-        batch = {name: torch.from_numpy(array[start : start + BATCH]) for name, array in calibration.items()}
+    for start in range(0, samples, step):
+        batch = {name: torch.from_numpy(array[start : start + step]) for name, array in calibration.items()}
         values = run_graph(graph, batch, keep=set(names))
         for name in names:
             flat = values[name].numpy().reshape(-1)
