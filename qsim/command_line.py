@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from qsim.errors import UserError
 
@@ -31,7 +32,7 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
     )  # our own lines replace Hydra's; a defect keeps its traceback
     try:
         _check_overrides(config_name, sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=CONFIGS, config_name=config_name)(task)()
+        hydra.main(version_base="1.3", config_path=CONFIGS, config_name=config_name)(_one_line(task))()
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:
@@ -42,7 +43,24 @@ def run(task: Callable[[DictConfig], Any], config_name: str) -> None:
         fail(" ".join(str(error).split()))
 
 
-def fail(message: str, status: int = 2) -> None:
+def _one_line(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """The task, ending a single run at a user's mistake before Hydra adds lines of its own."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    @functools.wraps(task)
+    def guarded(config: DictConfig) -> Any:
+        try:
+            return task(config)
+        except UserError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # the launcher may be in another process
+            fail(str(error))
+
+    return guarded
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
     """One line on standard error, then exit."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(status)

@@ -28,7 +28,7 @@ _INTERVALS = (
 )
 PROVENANCE = (
     *("model", "model_hash", "data_hash", "hardware", "formats", "seed"),
-    *("qsim_version", "seconds", "agreement", "arithmetic", "objective"),
+    *("qsim_version", "seconds", "agreement", "arithmetic", "objective", "found_by"),
 )
 MARKS = ("is_front", "chosen")  # true or false; a table without them has them false
 FLOAT_SEARCHES = frozenset({"float", "float32"})

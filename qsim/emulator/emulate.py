@@ -71,10 +71,9 @@ def emulate(
     input).
 
     arithmetic: "exact" or "fast" (float32 sums of dequantized values); default: the plan's.
-    seed: for stochastic rounding; default: the plan's. The result does not depend on batch_size: scales
-    computed over a
-        whole tensor, and random bits, are per sample. A network with state runs as one batch: its first axis
-        may be time.
+    seed: for stochastic rounding; default: the plan's. The result does not depend on batch_size: scales computed
+        over a whole tensor, and random bits, are per sample. A network with state runs as one batch (its first
+        axis may be time), one exported with a fixed batch in batches of that size.
     trace: names of tensors to return whole; any trace also runs the float32 network and reports every layer's
     SQNR
         ("layers": the SQNR alone). NumPy in, NumPy out; torch in, torch out, on the same device.

@@ -11,6 +11,7 @@ import copy
 import difflib
 import inspect
 import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,10 @@ def import_module(module: Any, example_inputs: Any) -> tuple[Graph, dict[str, Kn
         )
     arguments = _arguments(module, example_inputs)
     module = copy.deepcopy(module).eval().to("cpu")
-    program = _decomposed(_exported(module, arguments, name))
+    with warnings.catch_warnings():
+        # torch copies its own deprecated classes here; nothing the user could do about it.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        program = _decomposed(_exported(module, arguments, name))
     return _convert(program, name)
 
 
