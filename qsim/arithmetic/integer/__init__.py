@@ -11,6 +11,7 @@ run          a graph and an integer plan, on codes    convert   a fake-quantized
 from __future__ import annotations
 
 from qsim.arithmetic.integer.affine import Affine
+from qsim.arithmetic.integer.convert import to_integer_only
 from qsim.arithmetic.integer.run import affine_of, check_integer_only, is_integer_only, run_integer
 
-__all__ = ["Affine", "affine_of", "check_integer_only", "is_integer_only", "run_integer"]
+__all__ = ["Affine", "affine_of", "check_integer_only", "is_integer_only", "run_integer", "to_integer_only"]

@@ -89,6 +89,10 @@ def total(
 
 
 def _requantized_mean(total: Codes, count: Codes, input: Affine, output: Affine, rule: str) -> Array:
+    """total / count as codes. Sums that may pass 32 bits (of wide codes) are first shifted right, ties up."""
+    excess = max(input.element.bits + int(count.max()).bit_length() - 32, 0)
+    total = (total + ((1 << excess) >> 1)) >> excess
+    scales = [side.along(side.scale, total.ndim) for side in (input, output)]
     derive = float32_multiplier if rule == "onnx" else real_multiplier
-    multiplier = derive(input.scale, output.scale, 1.0) / count
-    return requantize(total, multiplier, rule, output.element, output.zero_point)
+    multiplier = derive(scales[0], scales[1], 1.0) * 2.0**excess / count
+    return requantize(total, multiplier, rule, output.element, output.along(output.zero_point, total.ndim))

@@ -29,8 +29,9 @@ def clamp(
 ) -> Array:
     """Relu, Relu6 and Clip: codes held between those of the real numbers low and high, after a change of scale."""
     codes = rescaled(x, input=input, output=output, rule=rule)
+    shape = (1,) * codes.ndim  # one bound, or one for each channel's scale
     bounds = [
-        None if bound is None else output.quantize(np.array(bound, np.float32)) for bound in (low, high)
+        None if bound is None else output.quantize(np.full(shape, bound, np.float32)) for bound in (low, high)
     ]
     if bounds[0] is not None:
         codes = np.maximum(codes, bounds[0])
