@@ -57,19 +57,23 @@ def rounds_away(
 def _stochastically(
     rounding: Rounding, fraction: NDArray[np.float64], random_bits: NDArray[Any] | None
 ) -> NDArray[np.bool_]:
-    """An adder of k random bits below the result: the variants differ in how the fraction is cut to k bits."""
+    """An adder of k random bits below the result: the variants differ in how the fraction is cut to k bits.
+
+    The carry out of that adder is a comparison here, whose two sides float64 holds exactly.
+    """
     if random_bits is None:
         raise SpecError(f"{rounding} rounding needs random_bits or a seed")
-    certain = float(1 << rounding.random_bits)
-    scaled = fraction * certain
+    scaled = fraction * float(1 << rounding.random_bits)
+    missing = float(1 << rounding.random_bits) - random_bits  # what the fraction has to bring for a carry
     match rounding.kind:
         case "stochastic":
-            scaled = np.floor(scaled)
+            away = scaled >= missing
         case "stochastic_even":
-            scaled = np.rint(scaled)
+            away = np.rint(scaled) >= missing
         case "stochastic_odd":
             whole = np.floor(scaled)
-            scaled = whole + ((scaled - whole > 0.5) | ((scaled - whole == 0.5) & (whole % 2 == 0)))
-        case "stochastic_centered":
-            scaled = scaled + 0.5
-    return np.asarray(scaled + random_bits >= certain)
+            rest = scaled - whole
+            away = whole + ((rest > 0.5) | ((rest == 0.5) & (whole % 2 == 0))) >= missing
+        case _:
+            away = scaled >= missing - 0.5
+    return np.asarray(away)

@@ -58,7 +58,7 @@ def _exact_fraction(x: Array, toward: Array, away: Array, rounding: Rounding) ->
     resolution = float(2 << rounding.random_bits)
     gap = np.where(away == toward, 1.0, away - toward)
     scaled = (x - toward) / gap * resolution
-    near = np.abs(scaled - np.rint(scaled)) <= 1e-6 * np.maximum(1.0, scaled)
+    near = np.abs(scaled - np.rint(scaled)) <= 2.0**-48 * np.maximum(1.0, scaled)
     cut = np.where(scaled == np.floor(scaled), scaled, np.floor(scaled) + 0.5)
     for index in zip(*np.nonzero(near & (away != toward)), strict=True):
         start, end = Fraction(float(toward[index])), Fraction(float(away[index]))

@@ -38,7 +38,7 @@ def is_spec(name: str) -> bool:
 elements = names.filter(is_spec).map(lambda name: parse(name).element)
 roundings = st.one_of(
     st.builds(Rounding, st.sampled_from(ROUNDINGS)),
-    st.builds(Rounding, st.sampled_from(STOCHASTIC_ROUNDINGS), st.integers(1, 12)),
+    st.builds(Rounding, st.sampled_from(STOCHASTIC_ROUNDINGS), st.integers(1, 32)),
 )
 
 

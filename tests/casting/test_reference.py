@@ -17,8 +17,8 @@ from qsim.casting.scales import power_of_two_scale
 from qsim.errors import UserError
 from qsim.formats import FLOAT32, FLOAT64
 from qsim.parse import parse
-from qsim.spec import POWER_OF_TWO_RULES, Cast
-from tests.casting.strategies import casts, hard_numbers
+from qsim.spec import POWER_OF_TWO_RULES, STOCHASTIC_ROUNDINGS, Cast, Rounding
+from tests.casting.strategies import casts, elements, hard_numbers, landmarks
 
 
 def same(a: float, b: float) -> bool:
@@ -40,6 +40,38 @@ def test_casts_are_the_specification(data, pair) -> None:
     for x, r, y in zip(numbers, bits, ours, strict=True):
         wanted = reference.quantize_number(x, element, cast, r)
         assert same(y, wanted), f"{element}{cast} of {x!r} (r={r}): {y!r}, not {wanted!r}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.data(), elements, st.sampled_from(STOCHASTIC_ROUNDINGS), st.integers(1, 32), st.sampled_from([32, 64])
+)
+def test_stochastic_casts_turn_exactly_where_the_random_bits_say(
+    data, element, kind: str, bits: int, width: int
+) -> None:
+    """Discarded parts on multiples of 2^-(k+1) and one ulp beside, under the random bits that just (do not) carry."""
+    dtype = np.dtype(f"float{width}")
+    points = [v for v in landmarks(element) if v <= element.largest]
+    index = data.draw(st.integers(0, max(len(points) - 2, 0)))
+    low, high = points[index], points[min(index + 1, len(points) - 1)]
+    part = data.draw(st.integers(0, 2 << bits))
+    with np.errstate(all="ignore"):
+        exact = dtype.type(low + (high - low) * (part / (2 << bits)))
+        x = np.array([exact, np.nextafter(exact, dtype.type(np.inf)), np.nextafter(exact, dtype.type(0))])
+    x = np.repeat(np.concatenate([x, -x]), 4)
+    draw_near = (1 << bits) - part // 2 + np.arange(-2, 2)
+    random_bits = np.tile(np.clip(draw_near, 0, (1 << bits) - 1), 6)
+    cast = Cast(Rounding(kind, bits))
+    ours = qsim.quantize(x, f"{element}{cast}", random_bits=random_bits)
+    for number, r, y in zip(x.tolist(), random_bits.tolist(), ours, strict=True):
+        with np.errstate(all="ignore"):
+            wanted = float(dtype.type(reference.quantize_number(number, element, cast, r)))
+        assert same(float(y), wanted), f"{element}{cast} of {number!r} (r={r}): {y!r}, not {wanted!r}"
+
+
+def test_a_float64_just_below_a_carry_does_not_carry() -> None:
+    x, spec = np.array([-0.04882812499999996]), "int8/stochastic8_centered"
+    assert qsim.quantize(x, spec, random_bits=[243]) == 0 and qsim.quantize(x, spec, random_bits=[244]) == -1
 
 
 @settings(max_examples=80, deadline=None)

@@ -66,6 +66,22 @@ def test_stochastic_rounding_from_a_seed_and_from_bits(element: str, rounding: s
     check(spec, x, random_bits=bits)
 
 
+@pytest.mark.parametrize("rounding", [*STOCHASTIC, "stochastic32", "stochastic32_centered"])
+@pytest.mark.parametrize("element", ["e4m3fn", "fixed8.4", "bfloat16"])
+def test_stochastic_rounding_of_float64(element: str, rounding: str) -> None:
+    """Carries that are missed or made by one ulp: discarded parts beside the multiples of 2^-(k+1)."""
+    spec = f"{element}/{rounding}"
+    bits, step = parse(spec).cast.rounding.random_bits, parse(element).element.step_exponent
+    draw = np.random.default_rng(6)
+    part, random_bits = draw.integers(0, 2 << bits, 3000), draw.integers(0, 1 << bits, 3000)
+    near = draw.permutation(3000) < 2000
+    random_bits = np.where(near, np.clip((1 << bits) - part // 2, 0, (1 << bits) - 1), random_bits)
+    x = np.ldexp(draw.integers(0, 8, 3000) + part / (2 << bits), step) * draw.choice([-1.0, 1.0], 3000)
+    for value in (x, np.nextafter(x, np.inf), np.nextafter(x, -np.inf)):
+        check(spec, value, random_bits=random_bits)
+    check(spec, hard_values(np.float64), seed=8)
+
+
 @pytest.mark.parametrize("overflow", OVERFLOWS)
 @pytest.mark.parametrize("rounding", ["nearest_even", "floor", "ceil", "to_odd", "stochastic8"])
 @pytest.mark.parametrize("element", ["e4m3fn", "e5m2", "int8", "e5m2-sign", "float16"])
