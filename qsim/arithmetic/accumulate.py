@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsim.arithmetic import fast_paths
-from qsim.arithmetic.exactness import Blas, Blocks, Path, Sums, Tiles, fast_path
+from qsim.arithmetic.exactness import Blas, Blocks, Path, SplitBlas, Sums, Tiles, fast_path, is_fastest
 from qsim.arithmetic.kernels import general, tiles
-from qsim.arithmetic.kernels.rounding import EXACT, WIDEST_PRECISION, Target, mix, target_of
+from qsim.arithmetic.kernels.rounding import EXACT, WIDEST_PRECISION, Target, cast, mix, target_of
 from qsim.arithmetic.kernels.survey import Facts, survey
 from qsim.arithmetic.mac import Mac, l_mul_offset_bits
 from qsim.casting.fast.threads import spread
@@ -33,6 +33,7 @@ class Problem:
 
     a_scale, b_scale: None or [n or 1, M or 1, chunks] and [n or 1, N or 1, chunks], factors of the chunk sums.
     seed and first_output number the random bits of stochastic rounding; fraction_bits: of the operands, for L-Mul.
+    to_odd: an exact sum that is no float64 is rounded to odd, because a cast to fewer digits follows.
     """
 
     a: Array
@@ -44,6 +45,7 @@ class Problem:
     fraction_bits: int | None = None
     seed: int = 0
     first_output: int = 0
+    to_odd: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -70,19 +72,28 @@ def accumulate(problem: Problem) -> Array:
     if not all(fact.is_finite for fact in facts):
         check_specials(problem.mac, (problem.a, problem.b, bias))
     path = find_path(problem, facts)
-    return run_generally(problem, facts) if path is None else fast_paths.run(path, problem.a, problem.b, problem.bias)
+    return (
+        run_generally(problem, facts)
+        if path is None
+        else fast_paths.run(path, problem.a, problem.b, problem.bias)
+    )
 
 
 def find_path(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> Path | None:
     """The fast way that is provably exact here, if there is one."""
     if problem.a_scale is not None or problem.b_scale is not None:
         return None
-    path = fast_path(problem.mac, Sums(*facts, problem.length, _reach(problem, facts)))
+    loose = facts[0].largest * facts[1].largest * problem.length + facts[2].largest
+    path = fast_path(problem.mac, Sums(*facts, problem.length, loose * (1.0 + 2.0**-40)))
+    if not is_fastest(path):
+        path = fast_path(problem.mac, Sums(*facts, problem.length, _reach(problem, facts)))
+    if problem.to_odd and isinstance(path, SplitBlas):
+        return None
     return without_negative_zero(path, problem.bias)
 
 
 def without_negative_zero(path: Path | None, bias: Array | None) -> Path | None:
-    """`path`, or one that keeps the -0 a sum of nothing but -0 is: a register started at the bias does, BLAS does not."""
+    """`path`, or one that keeps the -0 of a sum of nothing but -0: a register started at the bias does, BLAS not."""
     if bias is None or not bool((np.signbit(bias) & (bias == 0)).any()):
         return path
     match path:
@@ -108,9 +119,11 @@ def _reach(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> float:
 def _empty_sums(problem: Problem, bias: Array) -> Array:
     """K = 0: the bias, cast."""
     one = np.zeros((1, 1, 1))
-    unit = _unit(replace(problem, a=one, b=one, a_scale=None, b_scale=None), (survey(one), survey(one), survey(bias)))
+    unit = _unit(
+        replace(problem, a=one, b=one, a_scale=None, b_scale=None), (survey(one), survey(one), survey(bias))
+    )
     target = unit.chunk_accumulator if unit.has_chunks else unit.accumulator
-    values = np.array([general.cast(float(value), target, True, np.uint64(0)) for value in np.ravel(bias)])
+    values = np.array([cast(float(value), target, True, np.uint64(0)) for value in np.ravel(bias)])
     return np.broadcast_to(values.reshape(bias.shape), problem.shape).copy()
 
 
@@ -132,7 +145,7 @@ def check_specials(mac: Mac, operands: Iterable[Array]) -> None:
 def _targets(mac: Mac) -> tuple[Target, Target, Target]:
     """Product, accumulator, chunk accumulator."""
     outer = mac.chunk_accumulator or mac.accumulator
-    return tuple(_target(name) for name in (mac.product, mac.accumulator, outer))  # type: ignore[return-value]
+    return _target(mac.product), _target(mac.accumulator), _target(outer)
 
 
 def _target(name: str) -> Target:
@@ -177,6 +190,7 @@ def _unit(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> general.Unit:
         lowest_bit=lowest_bit,
         limbs=max(0, top - lowest_bit) // 32 + 4,
         seed=problem.seed,
+        to_odd=problem.to_odd,
     )
 
 
@@ -194,8 +208,12 @@ def _scale_facts(problem: Problem) -> Facts:
     scales = [survey(scale) for scale in (problem.a_scale, problem.b_scale) if scale is not None]
     digits = sum(scale.digits for scale in scales)
     if digits > 53:
-        raise UserError(f"matmul: the product of two block scales takes {digits} bits, more than the 53 supported")
-    return Facts(True, math.prod(s.largest for s in scales), sum(s.lowest_bit for s in scales), max(digits, 1))
+        raise UserError(
+            f"matmul: the product of two block scales takes {digits} bits, more than the 53 supported"
+        )
+    return Facts(
+        True, math.prod(s.largest for s in scales), sum(s.lowest_bit for s in scales), max(digits, 1)
+    )
 
 
 def _top_bit(problem: Problem, facts: tuple[Facts, Facts, Facts], targets: tuple[Target, ...]) -> int:
@@ -204,13 +222,19 @@ def _top_bit(problem: Problem, facts: tuple[Facts, Facts, Facts], targets: tuple
     bound = [math.log2(max(x, 1e-300)) for x in (a, b)]
     sums = sum(bound) + math.log2(problem.length) + 3
     values = [target.largest for target in targets if target.is_cast] + [bias]
-    return math.ceil(max(sums, *(math.log2(max(value, 1e-300)) for value in values))) + 3 + problem.length.bit_length()
+    return (
+        math.ceil(max(sums, *(math.log2(max(value, 1e-300)) for value in values)))
+        + 3
+        + problem.length.bit_length()
+    )
 
 
 def _fits_general(problem: Problem, facts: tuple[Facts, Facts, Facts], unit: general.Unit) -> bool:
     """Whether the general kernel is exact: precisions below 52 bits, nothing near the ends of float64's range."""
     mac = problem.mac
-    precision = [_precision(name) for name in (mac.product, mac.accumulator, mac.chunk_accumulator or "exact")]
+    precision = [
+        _precision(name) for name in (mac.product, mac.accumulator, mac.chunk_accumulator or "exact")
+    ]
     if max(precision) > WIDEST_PRECISION or unit.lowest_bit < -960 or unit.limbs * 32 + unit.lowest_bit > 960:
         return False
     if unit.align_bits and unit.align_bits + int(unit.lanes).bit_length() + 1 > 53:
@@ -254,7 +278,15 @@ def run_generally(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> Array:
         return False
 
     spread(work, out.shape[0] * out.shape[1], out.size * problem.length)
+    check_result(problem.mac, out)
     return out
+
+
+def check_result(mac: Mac, out: Array) -> None:
+    """Raise UserError for infinities that made a NaN (inf - inf, 0 * inf) where a format has none."""
+    last = mac.chunk_accumulator or mac.accumulator
+    if last != "exact" and not parse(last).element.has_nan and np.isnan(out).any():
+        raise UserError(f"matmul: a NaN came up (inf - inf, or an overflow to NaN), but {last} has no NaN")
 
 
 def _run_rationally(problem: Problem) -> Array:
@@ -283,7 +315,9 @@ def _chunk_scale(problem: Problem) -> Array | None:
     given = [s for s in (problem.a_scale, problem.b_scale) if s is not None]
     if not given:
         return None
-    a_scale, b_scale = (np.ones((1, 1, given[0].shape[-1])) if s is None else s for s in (problem.a_scale, problem.b_scale))
+    a_scale, b_scale = (
+        np.ones((1, 1, given[0].shape[-1])) if s is None else s for s in (problem.a_scale, problem.b_scale)
+    )
     product = a_scale[:, :, None, :] * b_scale[:, None, :, :]
     return np.broadcast_to(product, (*problem.shape, product.shape[-1]))
 

@@ -56,16 +56,24 @@ class Window:
 
 
 def layer_matmul(
-    x: Array, w: Array, mac: Mac, bias: Array | None = None, *, fraction_bits: int | None = None, seed: int = 0
+    x: Array,
+    w: Array,
+    mac: Mac,
+    bias: Array | None = None,
+    *,
+    fraction_bits: int | None = None,
+    seed: int = 0,
 ) -> Array:
     """x [..., K] by w [N, K] -> [..., N]: a linear layer on unscaled elements; the accumulator's values.
 
-    bias [N], in the accumulator's units: where it starts. float32 where the fast way taken computes in it, else float64.
+    bias [N], in the accumulator's units: where it starts. The result is float32 where the way taken computes in it.
     """
     if x.ndim < 1 or w.ndim != 2 or x.shape[-1] != w.shape[-1]:
         raise UserError(f"layer_matmul: x {x.shape} and w {w.shape} do not fit: w is [outputs, inputs of x]")
     start = None if bias is None else _bias(bias, w.shape[0], "layer_matmul")[None, None, :]
-    problem = Problem(x.reshape(1, -1, x.shape[-1]), w[None], mac, start, fraction_bits=fraction_bits, seed=seed)
+    problem = Problem(
+        x.reshape(1, -1, x.shape[-1]), w[None], mac, start, fraction_bits=fraction_bits, seed=seed
+    )
     return accumulate(problem).reshape(*x.shape[:-1], w.shape[0])
 
 
@@ -99,8 +107,12 @@ def layer_conv(
         x, w = x[:, :, None, :], w[:, :, None, :]
     size = window.output_size((x.shape[2], x.shape[3]))
     if min(size) < 1:
-        raise UserError(f"conv: a kernel of {w.shape[2:]} does not fit in an input of {x.shape[2:]} with its padding")
+        raise UserError(
+            f"conv: a kernel of {w.shape[2:]} does not fit in an input of {x.shape[2:]} with its padding"
+        )
     start = None if bias is None else _bias(bias, w.shape[0], "conv")
+    if len(x) == 0:
+        return np.zeros((0, w.shape[0], *size[2 - axes :]), x.dtype if x.dtype.kind == "f" else np.float64)
     outputs, channels = w.shape[0] // groups, w.shape[1]
     results = []
     for g in range(groups):
@@ -120,7 +132,10 @@ def _bias(bias: Array, outputs: int, what: str) -> Array:
 
 
 def _window(
-    kernel: tuple[int, ...], stride: int | Sequence[int], dilation: int | Sequence[int], padding: int | Sequence[int]
+    kernel: tuple[int, ...],
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    padding: int | Sequence[int],
 ) -> Window:
     """All facts in two dimensions; a 1-D kernel is one row."""
     axes = len(kernel)
@@ -132,7 +147,11 @@ def _window(
         return values
 
     is_pads = not isinstance(padding, int) and len(padding) == 2 * axes
-    pads = tuple(int(p) for p in padding) if is_pads and not isinstance(padding, int) else per_axis(padding, "padding", 0) * 2
+    pads = (
+        tuple(int(p) for p in padding)
+        if is_pads and not isinstance(padding, int)
+        else per_axis(padding, "padding", 0) * 2
+    )
     if min(pads) < 0:
         raise UserError(f"conv: padding is {padding}; it cannot be negative")
     strides, dilations = per_axis(stride, "stride", 1), per_axis(dilation, "dilation", 1)
@@ -197,7 +216,11 @@ def _convolve_tiles(
         return False
 
     spread(work, panels, out.size * len(taps) // 8)
-    by_row = out.reshape(len(weights), panels, rows, columns).transpose(0, 2, 1, 3).reshape(len(weights) * rows, -1)
+    by_row = (
+        out.reshape(len(weights), panels, rows, columns)
+        .transpose(0, 2, 1, 3)
+        .reshape(len(weights) * rows, -1)
+    )
     by_image = by_row[:outputs, : images * count].reshape(outputs, images, *size).transpose(1, 0, 2, 3)
     total = fast_paths.unshifted(np.ascontiguousarray(by_image), shift)
     return fast_paths.finish(total, path.then)

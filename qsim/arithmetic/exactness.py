@@ -9,7 +9,9 @@ innocuous?", SIGNUM 1995), subnormal results included where one addend is a mult
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,9 +61,14 @@ class Sums:
 
     def exact_carrier(self, magnitude: float) -> np.dtype[Any] | None:
         """The narrowest float type that holds every multiple of the quantum up to `magnitude`; None: neither does."""
-        for carrier, digits, lowest, highest in ((_SINGLE, SINGLE_DIGITS, -149, 127), (_DOUBLE, DOUBLE_DIGITS, -900, 900)):
+        for carrier, digits, lowest, highest in (
+            (_SINGLE, SINGLE_DIGITS, -149, 127),
+            (_DOUBLE, DOUBLE_DIGITS, -900, 900),
+        ):
             fits = max(self.a.digits, self.b.digits, self.bias.digits) <= digits
-            in_range = self.quantum_bit >= lowest and max(magnitude, self.a.largest, self.b.largest) < 2.0**highest
+            in_range = (
+                self.quantum_bit >= lowest and max(magnitude, self.a.largest, self.b.largest) < 2.0**highest
+            )
             in_range = in_range and min(self.a.lowest_bit, self.b.lowest_bit) >= lowest
             if fits and in_range and self.quanta(magnitude) <= 2.0**digits:
                 return carrier
@@ -77,9 +84,17 @@ class Blas:
 
 
 @dataclass(frozen=True)
+class SplitBlas:
+    """The exact sum rounded once to float64: a is cut at the bits `cuts`, each part times b is exact in float64."""
+
+    cuts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Tiles:
     """A register-tiled product in `carrier` with the rounding `mode` at every step; a is multiplied by 2^a_shift and
-    b by 2^b_shift before, the result by 2^-(a_shift + b_shift) after; then one cast for `then`."""
+    b by 2^b_shift before, the result by 2^-(a_shift + b_shift) after; then one cast for `then`.
+    """
 
     carrier: np.dtype[Any]
     mode: Any
@@ -96,7 +111,17 @@ class Blocks:
     block: int
 
 
-Path = Blas | Tiles | Blocks
+Path = Blas | SplitBlas | Tiles | Blocks
+
+
+def is_fastest(path: Path | None) -> bool:
+    """Whether a tighter bound on the sums cannot lead to a faster way."""
+    match path:
+        case Blas() | Blocks():
+            return path.carrier == _SINGLE
+        case Tiles():
+            return path.carrier.itemsize <= 4 and isinstance(path.mode, tiles.Split | tiles.Saturating)
+    return False
 
 
 def fast_path(mac: Mac, sums: Sums) -> Path | None:
@@ -107,16 +132,34 @@ def fast_path(mac: Mac, sums: Sums) -> Path | None:
     if mac.product != "exact" and not _keeps_products(parse(mac.product), sums):
         return None
     casts = [name for name in (mac.accumulator, mac.chunk_accumulator) if name not in (None, "exact")]
-    if all(_holds(parse(name), sums, sums.reach) for name in casts if name) and _zeros_are_positive(mac, casts):
+    if all(_holds(parse(name), sums, sums.reach) for name in casts if name) and _zeros_are_positive(
+        mac, casts
+    ):
         carrier = sums.exact_carrier(sums.reach)
-        return None if carrier is None else Blas(carrier)
+        return Blas(carrier) if carrier is not None else _split(mac, sums)
     blocks = _blocks(mac, sums)
     if blocks is not None or mac.chunk is not None or mac.accumulator == "exact":
         return blocks
     spec = parse(mac.accumulator)
     if isinstance(spec.element, TwosComplement):
         return _fixed_point(mac, spec, spec.element, sums)
-    return _floating_point(mac, spec, spec.element, sums)
+    return _floating_point(mac, spec, spec.element, sums) if isinstance(spec.element, Float) else None
+
+
+def _split(mac: Mac, sums: Sums) -> SplitBlas | None:
+    """Two or three exact products for an exact register without bias, where b and the length leave digits for a."""
+    if mac.accumulator != "exact" or mac.chunk_accumulator not in (None, "exact") or sums.bias.largest > 0:
+        return None
+    top = math.frexp(sums.a.largest)[1]
+    b_digits = math.frexp(sums.b.largest)[1] - sums.b.lowest_bit
+    part = (
+        DOUBLE_DIGITS - b_digits - (sums.length - 1).bit_length() - 1
+    )  # one digit more for rounding the cut up
+    parts = -(-(top - sums.a.lowest_bit) // part) if part > 0 else 0
+    in_range = sums.quantum_bit > -900 and sums.reach < 2.0**900
+    if not in_range or not 2 <= parts <= 3 or part + 52 > 900:
+        return None
+    return SplitBlas(tuple(top - part * (i + 1) for i in range(parts - 1)))
 
 
 def _holds(spec: Spec, sums: Sums, magnitude: float) -> bool:
@@ -124,13 +167,13 @@ def _holds(spec: Spec, sums: Sums, magnitude: float) -> bool:
     element: Element = spec.element
     if not isinstance(element, TwosComplement | Float) or sums.quantum_bit < _lowest_step(element):
         return False
-    bounds = (element.largest, -element.lowest)
+    bounds = (largest_of(element), -lowest_of(element))
     return magnitude <= min(bounds) and (
         isinstance(element, TwosComplement) or sums.quanta(magnitude) <= 2.0**element.precision
     )
 
 
-def _zeros_are_positive(mac: Mac, casts: list[str | None]) -> bool:
+def _zeros_are_positive(mac: Mac, casts: Sequence[str | None]) -> bool:
     """Whether a sum that starts at +0 never becomes -0: a tree does not start there, and floor makes x - x a -0."""
     if casts and not any(parse(name).element.has_negative_zero for name in casts if name):
         return True
@@ -142,9 +185,21 @@ def _keeps_products(spec: Spec, sums: Sums) -> bool:
     element: Element = spec.element
     if not isinstance(element, TwosComplement | Float) or sums.quantum_bit < _lowest_step(element):
         return False
-    in_range = sums.largest_product <= min(element.largest, -element.lowest)
+    in_range = sums.largest_product <= min(largest_of(element), -lowest_of(element))
     has_digits = isinstance(element, TwosComplement) or sums.a.digits + sums.b.digits <= element.precision
     return in_range and has_digits and element.has_negative_zero
+
+
+@lru_cache(maxsize=256)
+def largest_of(element: Element) -> float:
+    """element.largest, which decodes a code each time it is asked."""
+    return element.largest
+
+
+@lru_cache(maxsize=256)
+def lowest_of(element: Element) -> float:
+    """element.lowest, likewise."""
+    return element.lowest
 
 
 def _lowest_step(element: TwosComplement | Float) -> int:
@@ -179,7 +234,7 @@ def _grown_reach(element: Element, sums: Sums) -> float:
 
 
 def _can_overflow(element: Element, sums: Sums) -> bool:
-    return not _grown_reach(element, sums) < element.largest
+    return not _grown_reach(element, sums) < largest_of(element)
 
 
 def _fixed_point(mac: Mac, spec: Spec, element: TwosComplement, sums: Sums) -> Path | None:
@@ -191,24 +246,28 @@ def _fixed_point(mac: Mac, spec: Spec, element: TwosComplement, sums: Sums) -> P
         return None if carrier is None else Blas(carrier, spec)
     if mac.lanes > 1 or mac.order != "sequential" or mac.saturate == "end" or not (wraps or saturates):
         return None
-    low = -element.largest if overflow == "saturate_symmetric" and element.signed else element.lowest
+    low = -largest_of(element) if overflow == "saturate_symmetric" and element.signed else lowest_of(element)
     if sums.quantum_bit < element.step_exponent:
         return _floored(spec, element, sums, low)
     shifts = (-sums.a.lowest_bit, sums.a.lowest_bit - element.step_exponent)
-    if low == element.lowest and _fits_int16(element, sums, shifts):
+    if low == lowest_of(element) and _fits_int16(element, sums, shifts):
         return Tiles(np.dtype(np.int16), tiles.Saturating(), *shifts)
-    carrier = sums.exact_carrier(element.largest + max(-element.lowest, sums.bias.largest) + sums.largest_product)
+    carrier = sums.exact_carrier(
+        largest_of(element) + max(-lowest_of(element), sums.bias.largest) + sums.largest_product
+    )
     if carrier is None:
         return None
-    return Tiles(carrier, tiles.Clipped(carrier.type(low), carrier.type(element.largest)))
+    return Tiles(carrier, tiles.Clipped(carrier.type(low), carrier.type(largest_of(element))))
 
 
 def _fits_int16(element: TwosComplement, sums: Sums, shifts: tuple[int, int]) -> bool:
     """Whether the accumulator is int16, and the operands shifted to its step and their products are such integers."""
     scaled = [fact.largest * 2.0**shift for fact, shift in zip((sums.a, sums.b), shifts, strict=True)]
     is_whole = sums.bias.largest == 0 or sums.bias.lowest_bit >= element.step_exponent
-    bias_fits = is_whole and sums.bias.largest <= element.largest
-    return element.bits == 16 and element.signed and bias_fits and max(*scaled, math.prod(scaled)) <= 2**15 - 1
+    bias_fits = is_whole and sums.bias.largest <= largest_of(element)
+    return (
+        element.bits == 16 and element.signed and bias_fits and max(*scaled, math.prod(scaled)) <= 2**15 - 1
+    )
 
 
 def _floored(spec: Spec, element: TwosComplement, sums: Sums, low: float) -> Tiles | None:
@@ -218,18 +277,21 @@ def _floored(spec: Spec, element: TwosComplement, sums: Sums, low: float) -> Til
     if offset is None or (sums.bias.largest > 0 and sums.bias.lowest_bit < step):
         return None
     wraps = spec.cast.overflow == "wrap"
-    most = sums.reach + (sums.length + 1) * 2.0**step if wraps else 2.0 * (element.largest - element.lowest)
+    most = (
+        sums.reach + (sums.length + 1) * 2.0**step
+        if wraps
+        else 2.0 * (largest_of(element) - lowest_of(element))
+    )
     carrier = sums.exact_carrier(most + 2.0 * sums.largest_product + 2.0**step)
     if carrier is None or step - sums.quantum_bit < 1:
         return None
-    limits = (-math.inf, math.inf) if wraps else (low * 2.0**-step, element.largest * 2.0**-step)
+    limits = (-math.inf, math.inf) if wraps else (low * 2.0**-step, largest_of(element) * 2.0**-step)
     mode = tiles.Floored(*(carrier.type(value) for value in (offset, *limits)))
     return Tiles(carrier, mode, a_shift=-step, then=spec if wraps else None)
 
 
-def _floating_point(mac: Mac, spec: Spec, element: Element, sums: Sums) -> Tiles | None:
+def _floating_point(mac: Mac, spec: Spec, element: Float, sums: Sums) -> Tiles | None:
     """Rounded to nearest even after every addition: in float32 or float64, then to the format's digits."""
-    assert isinstance(element, Float)
     is_plain = element.subnormals and element.signed and element.has_negative_zero and element.mantissa > 0
     sequential = mac.lanes == 1 and mac.order == "sequential"
     if not is_plain or not sequential or spec.cast.rounding.kind != "nearest_even":
@@ -239,14 +301,17 @@ def _floating_point(mac: Mac, spec: Spec, element: Element, sums: Sums) -> Tiles
     if overflows and (mac.saturate == "end" or spec.cast.overflow == "saturate_zero" or to_nan):
         return None
     # Beyond the largest number sums only matter as such: the carrier has to hold them up to the next product.
-    beyond = 2.0 * element.largest + sums.largest_product + sums.bias.largest
+    beyond = 2.0 * largest_of(element) + sums.largest_product + sums.bias.largest
     most = beyond if overflows else _grown_reach(element, sums)
     for carrier, digits, highest in ((_SINGLE, SINGLE_DIGITS, 127), (_DOUBLE, DOUBLE_DIGITS, 900)):
         fits = max(sums.a.digits + sums.b.digits, sums.bias.digits) <= digits and most < 2.0**highest
         lowest = -149 if carrier == _SINGLE else -900
         # The shift that rounds is 2^(digits - precision) times the value, and must not overflow either.
         fits = fits and most < 2.0 ** (highest - (digits - element.precision) - 2)
-        fits = fits and min(sums.quantum_bit, sums.a.lowest_bit, sums.b.lowest_bit, element.step_exponent) >= lowest
+        fits = (
+            fits
+            and min(sums.quantum_bit, sums.a.lowest_bit, sums.b.lowest_bit, element.step_exponent) >= lowest
+        )
         is_exact = sums.quanta(most) <= 2.0**digits
         if fits and (is_exact or digits >= 2 * max(element.precision, sums.digits) + 2):
             return Tiles(carrier, _rounding_mode(spec, element, sums, carrier, digits, overflows))
@@ -270,5 +335,5 @@ def _rounding_mode(
     if not overflows:
         return tiles.Grid(*grid)
     if saturates:
-        return tiles.SaturatingGrid(*grid, number(element.largest))
-    return tiles.OverflowingGrid(*grid, number(element.largest), number(4.0 * element.largest))
+        return tiles.SaturatingGrid(*grid, number(largest_of(element)))
+    return tiles.OverflowingGrid(*grid, number(largest_of(element)), number(4.0 * largest_of(element)))

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.arithmetic.exactness import Blas, Blocks, Path, Tiles
+from qsim.arithmetic.exactness import Blas, Blocks, Path, SplitBlas, Tiles
 from qsim.arithmetic.kernels import tiles
+from qsim.arithmetic.kernels.general import sum_once
 from qsim.casting.elements import cast_to_element
 from qsim.casting.fast.threads import spread
+from qsim.formats import TwosComplement
 from qsim.spec import Spec
 
 Array = NDArray[Any]
@@ -20,18 +22,46 @@ def run(path: Path, a: Array, b: Array, bias: Array | None) -> Array:
     """a [n, M, K] by b [n or 1, N, K], bias [n or 1, M or 1, N or 1] or None -> [n, M, N] in the carrier's type."""
     match path:
         case Blas():
-            total = a.astype(path.carrier, copy=False) @ np.swapaxes(b.astype(path.carrier, copy=False), -1, -2)
+            total = a.astype(path.carrier, copy=False) @ np.swapaxes(
+                b.astype(path.carrier, copy=False), -1, -2
+            )
             total = total + path.carrier.type(0) if bias is None else total + bias.astype(path.carrier)
             return finish(total, path.then)
         case Tiles():
             return finish(_over_products(path, a, b, bias), path.then)
+        case SplitBlas():
+            return _split_product(path, a, b)
         case Blocks():
             return _over_products(path, a, b, bias)
 
 
 def finish(total: Array, then: Spec | None) -> Array:
-    """The one cast at the end, where there is one."""
-    return total if then is None else cast_to_element(total.astype(np.float64), then.element, then.cast)
+    """The one cast at the end, where there is one; `total` is in whole steps of its format already."""
+    if then is None:
+        return total
+    element = then.element
+    low, high, kind = element.lowest, element.largest, then.cast.overflow
+    if kind == "wrap" and isinstance(element, TwosComplement):
+        period = 2.0 ** (element.bits + element.step_exponent)
+        total = total.astype(np.float64)
+        return np.asarray(total - np.floor((total - low) / period) * period)
+    if kind in ("saturate", "saturate_finite"):
+        return np.clip(total, low, high)
+    return cast_to_element(total.astype(np.float64), element, then.cast)
+
+
+def _split_product(path: SplitBlas, a: Array, b: Array) -> Array:
+    """a in two or three parts of few enough digits that every BLAS product is exact; their sum is rounded once."""
+    b, rest = np.swapaxes(b.astype(np.float64, copy=False), -1, -2), a.astype(np.float64)
+    products = []
+    for bit in path.cuts:
+        shift = 1.5 * 2.0 ** (52 + bit)  # adding it rounds to multiples of 2^bit
+        part = (rest + shift) - shift
+        products.append(part @ b)
+        rest = rest - part
+    products.append(rest @ b)
+    third = np.zeros(products[0].shape) if len(products) < 3 else products[2]
+    return sum_once(products[0], products[1], third)
 
 
 def _over_products(path: Tiles | Blocks, a: Array, b: Array, bias: Array | None) -> Array:
@@ -70,23 +100,21 @@ def multiply_panels(path: Tiles | Blocks, a: Array, b: Array, out: Array, length
         if isinstance(path, Tiles):
             tiles.multiply(a, b, out, first, last, path.mode)
         else:
+            multiply = tiles.multiply_blocks if path.carrier == np.float32 else tiles.multiply_wide_blocks
             mode = tiles.Exact(path.carrier.type(0))
-            tiles.multiply_blocks(a, b, out, first, last, path.block * rows, path.block * columns, mode)
+            multiply(a, b, out, first, last, path.block * rows, path.block * columns, mode)
         return False
 
     spread(work, len(b), out.size * length // 8)
 
 
 def packed(x: Array, width: int, carrier: np.dtype[Any], shift: int) -> Array:
-    """x [rows, K] times 2^shift as panels of `width` rows, zeros in the last; reads x in the order it lies in memory."""
+    """x [rows, K] times 2^shift as panels of `width` rows, zeros in the last, read in the order it lies in memory."""
     panel = np.empty if len(x) % width == 0 else np.zeros
     panels = panel((-(-len(x) // width), x.shape[1] * width), carrier)
-    x = x.astype(np.float64) if carrier == np.int16 and x.dtype.kind == "f" else x
-    scale = carrier.type(2**shift) if carrier.kind == "i" and shift >= 0 else carrier.type(1)
-    if carrier.kind == "i" and shift < 0 or carrier.kind == "i" and x.dtype.kind == "f":
-        x, scale = np.ldexp(x.astype(np.float64), shift).astype(np.int16), np.int16(1)
-    elif carrier.kind == "f":
-        scale = carrier.type(2.0**shift)
+    scale = carrier.type(1) if carrier.kind == "i" else carrier.type(2.0**shift)
+    if carrier.kind == "i" and (shift or x.dtype.kind == "f"):
+        x = np.ldexp(x.astype(np.float64), shift).astype(carrier)
     if x.T.flags.c_contiguous and not x.flags.c_contiguous:
         tiles.pack_transposed(np.require(x.T, requirements="W"), panels, width, scale)
     else:

@@ -71,7 +71,9 @@ def _check_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     if not a or not b:
         raise UserError(f"matmul: operands of shapes {a} and {b}; both need at least one axis")
     if a[-1] != b[-2 if len(b) > 1 else -1]:
-        raise UserError(f"matmul: shapes {a} and {b} do not fit: the last axis of a is the one before last of b")
+        raise UserError(
+            f"matmul: shapes {a} and {b} do not fit: the last axis of a is the one before last of b"
+        )
     try:
         np.broadcast_shapes(a[:-2], b[:-2])
     except ValueError:
@@ -79,13 +81,18 @@ def _check_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
 
 
 def _at_least_2d(x: Operand) -> Operand:
-    return x if x.values.ndim > 1 else replace(x, values=x.values[None], scale=None if x.scale is None else x.scale[None])
+    return (
+        x
+        if x.values.ndim > 1
+        else replace(x, values=x.values[None], scale=None if x.scale is None else x.scale[None])
+    )
 
 
 def _batched(x: Operand, y: Operand, mac: Mac, bias: Any, output: str | Spec | None, seed: int) -> Array:
     """All products of the leading axes; y has its reduction axis last too."""
-    by_chunk = mac.chunk is not None and mac.accumulator != "exact"
-    by_chunk = by_chunk and any(z.block for z in (x, y)) and all(z.block % mac.chunk == 0 for z in (x, y) if z.block)
+    blocks = [z.block for z in (x, y) if z.block]
+    by_chunk = bool(blocks) and mac.chunk is not None and mac.accumulator != "exact"
+    by_chunk = by_chunk and all(block % (mac.chunk or 1) == 0 for block in blocks)
     if not by_chunk:
         x, y = x.multiplied_out(), y.multiplied_out()
     lead = np.broadcast_shapes(x.values.shape[:-2], y.values.shape[:-2])
@@ -102,10 +109,13 @@ def _batched(x: Operand, y: Operand, mac: Mac, bias: Any, output: str | Spec | N
         _flat(y.values, b_lead),
         mac,
         bias=_start(bias, shape, scale, flat),
-        a_scale=None if chunk_scales[0] is None else _spread(chunk_scales[0], lead).reshape(*flat, chunk_scales[0].shape[-1]),
+        a_scale=None
+        if chunk_scales[0] is None
+        else _spread(chunk_scales[0], lead).reshape(*flat, chunk_scales[0].shape[-1]),
         b_scale=None if chunk_scales[1] is None else _flat(chunk_scales[1], b_lead),
         fraction_bits=max(fraction_bits, default=None),
         seed=seed,
+        to_odd=output is not None and scale is None,
     )
     return _finish(accumulate(problem).reshape(shape), scale, (x, y), mac, output)
 
@@ -117,7 +127,7 @@ def _spread(values: Array, lead: tuple[int, ...]) -> Array:
 
 def _flat(values: Array, lead: tuple[int, ...]) -> Array:
     """[..., rows, k] as [products, rows, k]."""
-    return (_spread(values, lead) if lead else values).reshape(-1, *values.shape[-2:])
+    return (_spread(values, lead) if lead else values).reshape(math.prod(lead), *values.shape[-2:])
 
 
 def _product_scale(x: Operand, y: Operand) -> Array | float | None:
@@ -145,11 +155,15 @@ def _start(bias: Any, shape: tuple[int, ...], scale: Any, flat: tuple[int, int])
     try:
         np.broadcast_to(values, shape)
     except ValueError:
-        raise UserError(f"matmul: a bias of shape {values.shape} does not broadcast to the result {shape}") from None
+        raise UserError(
+            f"matmul: a bias of shape {values.shape} does not broadcast to the result {shape}"
+        ) from None
     if scale is not None and not is_coded:
         values = values / scale
     if math.prod(values.shape[:-1]) == 1:
-        return np.broadcast_to(values, (1, 1, shape[-1] if values.ndim and values.shape[-1] > 1 else 1)).copy()
+        return np.broadcast_to(
+            values, (1, 1, shape[-1] if values.ndim and values.shape[-1] > 1 else 1)
+        ).copy()
     return np.broadcast_to(values, shape).reshape(*flat, shape[-1])
 
 
@@ -160,16 +174,18 @@ def _finish(
     if scale is not None:
         total = multiply_once(total.astype(np.float64), np.asarray(scale), to_odd=output is not None)
     if output is not None:
-        return np.asarray(quantize(total, output))
+        return np.asarray(quantize(total.astype(np.float64, copy=False), output))
     last = mac.chunk_accumulator if mac.chunk_accumulator is not None else mac.accumulator
     if scale is not None or last == "exact":
-        return total
+        return total.astype(np.float64, copy=False)
     element = parse(last).element
     if isinstance(element, Integer) and all(z.is_integer for z in operands):
         return total.astype(np.int32 if element.bits + (not element.signed) <= 32 else np.int64)
     is_double = any(z.values.dtype == np.float64 and not z.is_coded for z in operands)
-    is_single = element.precision <= 24 and element.largest <= FLOAT32_LARGEST and element.smallest >= 2.0**-149
-    return total.astype(np.float32) if is_single and not is_double else total
+    is_single = (
+        element.precision <= 24 and element.largest <= FLOAT32_LARGEST and element.smallest >= 2.0**-149
+    )
+    return total.astype(np.float32 if is_single and not is_double else np.float64, copy=False)
 
 
 def multiply_once(a: Array, b: Array, *, to_odd: bool) -> Array:

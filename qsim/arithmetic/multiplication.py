@@ -77,7 +77,9 @@ def shift_add_matmul(x: Array, shifts: Array, signs: Array) -> NDArray[np.int64]
     """
     x, shifts, signs = np.asarray(x), np.asarray(shifts), np.asarray(signs)
     if shifts.size and (shifts.min() < 0 or shifts.max() > 62):
-        raise UserError(f"shift_add_matmul: shifts of 0 to 62 are exact, not {shifts.min()} to {shifts.max()}")
+        raise UserError(
+            f"shift_add_matmul: shifts of 0 to 62 are exact, not {shifts.min()} to {shifts.max()}"
+        )
     total = np.zeros((x.shape[0], shifts.shape[1]), np.int64)
     for k in range(x.shape[1]):
         total += (x[:, k, None].astype(np.int64) << shifts[k]) * signs[k]
@@ -99,5 +101,5 @@ def multiply(a: Any, b: Any, spec: str) -> Any:
 def multiply_add(a: Any, b: Any, c: Any, spec: str) -> Any:
     """a * b + c elementwise, rounded once to `spec` (fused multiply-add)."""
     a, b, c = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (a, b, c)))
-    flat = (x.reshape(-1, 1, 1) for x in (a, b))
-    return np.asarray(matmul(*flat, Mac(accumulator=spec), bias=c.reshape(-1, 1, 1))).reshape(a.shape)
+    left, right, start = (x.reshape(-1, 1, 1) for x in (a, b, c))
+    return np.asarray(matmul(left, right, Mac(accumulator=spec), bias=start)).reshape(a.shape)

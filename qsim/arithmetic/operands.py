@@ -41,7 +41,9 @@ class Operand:
         values = self.values.astype(np.float64) * scale
         is_exact = survey(self.values).digits + survey(self.block_scale).digits <= 53
         if not is_exact:
-            raise UserError("matmul: an element times its block scale needs more than 53 bits; set mac.chunk to the block")
+            raise UserError(
+                "matmul: an element times its block scale needs more than 53 bits; set mac.chunk to the block"
+            )
         return Operand(values, self.scale, None, 0, self.fraction_bits, is_coded=self.is_coded)
 
 
@@ -68,10 +70,13 @@ def as_array(x: Any, what: str) -> Array:
         return values.astype(np.int8)
     if values.dtype.kind in "iu" or values.dtype in (np.float32, np.float64):
         return values
-    raise UserError(f"matmul: {what} has element type {values.dtype}; float16, float32, float64 and integers can be used")
+    raise UserError(
+        f"matmul: {what} has element type {values.dtype}; float16, float32, float64 and integers can be used"
+    )
 
 
 def is_torch(x: Any) -> bool:
+    """Whether `x` is a torch tensor, without importing torch."""
     return type(x).__module__.partition(".")[0] == "torch"
 
 
@@ -82,12 +87,14 @@ def _last(values: Array, axis: int) -> Array:
 def _quantized_operand(q: Any, reduction: int) -> Operand:
     """Element values, zero points subtracted; a scale that is constant along the reduction is taken out of the sum."""
     spec: Spec = q.spec
-    codes, scale, zero_point = (None if part is None else _numpy(part) for part in (q.codes, q.scale, q.zero_point))
-    values = spec.element.decode(codes).reshape(q.shape)
+    scale, zero_point = (None if part is None else _numpy(part) for part in (q.scale, q.zero_point))
+    values = spec.element.decode(_numpy(q.codes)).reshape(q.shape)
     fraction_bits = spec.element.mantissa if isinstance(spec.element, Float) else None
     if spec.granularity is None or scale is None:
         is_integer = isinstance(spec.element, Integer)
-        return Operand(_last(values, reduction), fraction_bits=fraction_bits, is_integer=is_integer, is_coded=True)
+        return Operand(
+            _last(values, reduction), fraction_bits=fraction_bits, is_integer=is_integer, is_coded=True
+        )
     if zero_point is not None:
         values = values - spread(zero_point.astype(np.float64), spec.granularity, q.shape, q.axis)
     full = spread(np.asarray(scale, np.float64), spec.granularity, q.shape, q.axis)

@@ -29,10 +29,12 @@ def exact(value: float) -> Number:
 
 
 def is_finite(value: Number) -> bool:
+    """Neither infinite nor NaN."""
     return isinstance(value, Fraction) or math.isfinite(value)
 
 
 def is_negative(value: Number) -> bool:
+    """Whether the sign is set, of -0 too."""
     return value < 0 or (isinstance(value, float) and math.copysign(1.0, value) < 0)
 
 
@@ -88,7 +90,9 @@ def cast(value: Number, spec: Spec, random: int = 0, *, in_range: bool = True) -
         count = abs(Fraction(value)) / step
         steps = math.floor(count)
         odd = odd_base if odd_base is not None else steps % 2 == 1
-        away = _away(spec, count - steps, odd, negative, random >> (64 - spec.cast.rounding.random_bits or 64))
+        away = _away(
+            spec, count - steps, odd, negative, random >> (64 - spec.cast.rounding.random_bits or 64)
+        )
         rounded = (steps + away) * step * (-1 if negative else 1)
         steps_below = math.floor(Fraction(value) / step)
     if in_range:
@@ -168,7 +172,8 @@ def _into_range(rounded: Number, negative: bool, steps_below: int, spec: Spec) -
 
 def _wrap(rounded: Number, steps_below: int, element: TwosComplement, overflow: str) -> Fraction:
     """The code modulo 2^bits; in sign-magnitude (ap_fixed's WRAP_SM) the first bit above the code, before rounding,
-    becomes the sign, and the other bits are inverted where it differs."""
+    becomes the sign, and the other bits are inverted where it differs.
+    """
     step = Fraction(2) ** element.step_exponent
     code = int(Fraction(rounded) / step)
     wrapped = code % 2**element.bits
@@ -255,7 +260,9 @@ def dot(
     chunk_scale: what the partial sum of each chunk is multiplied by, exactly, on its way to the chunk accumulator.
     """
     steps = _Steps(mac, random)
-    products = [steps.product(k, exact(x), exact(y), mantissa) for k, (x, y) in enumerate(zip(a, b, strict=True))]
+    products = [
+        steps.product(k, exact(x), exact(y), mantissa) for k, (x, y) in enumerate(zip(a, b, strict=True))
+    ]
     start = exact(0.0 if bias is None else bias)
     if not mac.chunk:
         if mac.order == "pairwise" and products:
@@ -289,7 +296,9 @@ def round_to_float64(value: Number) -> float:
     return value if isinstance(value, float) else value.numerator / value.denominator
 
 
-def matmul(a: NDArray[Any], b: NDArray[Any], mac: Mac, bias: NDArray[Any] | None = None) -> NDArray[np.float64]:
+def matmul(
+    a: NDArray[Any], b: NDArray[Any], mac: Mac, bias: NDArray[Any] | None = None
+) -> NDArray[np.float64]:
     """[M, K] @ [K, N] by `dot`; an exact accumulator is rounded to float64."""
     out = np.zeros((a.shape[0], b.shape[1]))
     for i, j in np.ndindex(*out.shape):

@@ -10,13 +10,34 @@ from hypothesis import strategies as st
 import qsim
 from qsim.arithmetic import Mac
 
-OPERANDS = ("e4m3fn", "e5m2", "e2m1fn", "float16", "bfloat16", "float32", "int8", "uint4", "fixed8.3", "e3m2fn")
+OPERANDS = (
+    "e4m3fn",
+    "e5m2",
+    "e2m1fn",
+    "float16",
+    "bfloat16",
+    "float32",
+    "int8",
+    "uint4",
+    "fixed8.3",
+    "e3m2fn",
+)
 ROUNDINGS = (
     *("nearest_even", "nearest_away", "nearest_zero", "nearest_up", "nearest_down", "nearest_odd"),
     *("floor", "ceil", "toward_zero", "away_from_zero", "to_odd"),
     *("stochastic4", "stochastic8_even", "stochastic3_odd", "stochastic2_centered"),
 )
-FLOATS = ("float16", "bfloat16", "e5m2", "e4m3fn", "e6m9", "e4m3-inf-nan", "e5m10-subnormals", "float32", "e3m4fnuz")
+FLOATS = (
+    "float16",
+    "bfloat16",
+    "e5m2",
+    "e4m3fn",
+    "e6m9",
+    "e4m3-inf-nan",
+    "e5m10-subnormals",
+    "float32",
+    "e3m4fnuz",
+)
 FIXED = ("int8", "int16", "int32", "uint8", "fixed16.8", "fixed12.3", "ufixed10.4", "fixed20.12", "fixed24.2")
 
 

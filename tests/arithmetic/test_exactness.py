@@ -50,11 +50,15 @@ def problem(element: str, mac: Mac, spread: float, seed: int, bias: bool = False
     """Shapes that fill no tile, some zeros of both signs; `spread` sets what overflows and what is subnormal."""
     rng = np.random.default_rng(seed)
     a, b = (rng.standard_normal((1, rows, 45)) * spread for rows in (13, 70))
-    a, b = (qsim.quantize(np.where(rng.random(x.shape) < 0.1, np.copysign(0.0, x), x), element) for x in (a, b))
+    a, b = (
+        qsim.quantize(np.where(rng.random(x.shape) < 0.1, np.copysign(0.0, x), x), element) for x in (a, b)
+    )
     start = None
     if bias:
         step = 1.0 if element.startswith("int") else 2.0**-6
-        start = qsim.quantize(np.rint(rng.standard_normal((1, 1, 70)) * 9) * step * spread**2, mac.accumulator)
+        start = qsim.quantize(
+            np.rint(rng.standard_normal((1, 1, 70)) * 9) * step * spread**2, mac.accumulator
+        )
     return Problem(a.astype(np.float32), b.astype(np.float32), mac, start)
 
 
@@ -66,7 +70,9 @@ def test_the_fast_way_gives_the_same_bits(name: str, bias: bool) -> None:
         return
     for seed in range(3):
         given = problem(element, mac, spread, seed, bias)
-        facts = tuple(survey(x) for x in (given.a, given.b, np.zeros(1) if given.bias is None else given.bias))
+        facts = tuple(
+            survey(x) for x in (given.a, given.b, np.zeros(1) if given.bias is None else given.bias)
+        )
         path = find_path(given, facts)
         if not bias:
             assert isinstance(path.mode if isinstance(path, Tiles) else path, kind), path
@@ -81,7 +87,9 @@ def test_the_fast_way_gives_the_same_bits(name: str, bias: bool) -> None:
     st.booleans(),
     st.integers(0, 2**32 - 1),
 )
-def test_any_operands_through_the_way_found(unit: str, element: str, spread: int, bias: bool, seed: int) -> None:
+def test_any_operands_through_the_way_found(
+    unit: str, element: str, spread: int, bias: bool, seed: int
+) -> None:
     mac = UNITS[unit][1]
     given = problem(element, mac, 2.0**spread, seed, bias and "exact" not in mac.accumulator)
     facts = tuple(survey(x) for x in (given.a, given.b, np.zeros(1) if given.bias is None else given.bias))

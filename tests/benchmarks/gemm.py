@@ -55,7 +55,10 @@ def cases(size: int) -> dict[str, Callable[[], Any]]:
         "int8, int12 saturating": (int8 >> 3, qsim.Mac(accumulator="int12")),
         "int8, int32": (int8, qsim.Mac(accumulator="int32")),
         "int8, int16 wrapping": (int8, qsim.Mac(accumulator="int16/wrap")),
-        "fixed8.3, fixed16.8/floor/wrap": (int8 * np.float32(2**-5), qsim.Mac(accumulator="fixed16.8/floor/wrap")),
+        "fixed8.3, fixed16.8/floor/wrap": (
+            int8 * np.float32(2**-5),
+            qsim.Mac(accumulator="fixed16.8/floor/wrap"),
+        ),
         "e4m3fn, exact": (e4m3, qsim.Mac()),
         "e5m2, exact": (e5m2, qsim.Mac()),
         "e5m2 all exponents, exact": (wide, qsim.Mac()),

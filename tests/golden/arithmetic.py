@@ -35,7 +35,9 @@ def codes_of(values: np.ndarray, spec: str) -> np.ndarray:
 def check_mac_chains(file: GoldenFile) -> Iterator[Comparison]:
     """Every step: the first k products of a chain are a chain of length k."""
     types = {name: fixed_type(type_) for name, type_ in file.meta["types"].items()}
-    x, w, bias = (values_of(file[name], types[kind]) for name, kind in (("x", "x"), ("w", "w"), ("bias", "acc")))
+    x, w, bias = (
+        values_of(file[name], types[kind]) for name, kind in (("x", "x"), ("w", "w"), ("bias", "acc"))
+    )
     yield compare("prod", codes_of(multiply(x, w, types["prod"]), types["prod"]), file["prod"])
     for name, product in (("via_prod", types["prod"]), ("direct", "exact")):
         mac = Mac(product=product, accumulator=types["acc"])
@@ -67,7 +69,9 @@ def dot_unit(name: str, rounding: str) -> tuple[Mac, str, str]:
         order, target = found.groups()
         unit = Mac(accumulator=f"float32{how}", order="pairwise" if order == "tree" else "sequential")
         return unit, f"{FORMATS[target or 'f32']}{how}", target or "f32"
-    found = re.fullmatch(r"(acc|tree)_(b?f\d+)_(mul_then_add|fma|of_exact_products|products_rounded_to_\w+)", name)
+    found = re.fullmatch(
+        r"(acc|tree)_(b?f\d+)_(mul_then_add|fma|of_exact_products|products_rounded_to_\w+)", name
+    )
     if not found:
         raise LookupError(f"no unit is known for the array {name}")
     order, target, products = found.groups()
@@ -99,7 +103,9 @@ def check_operations(file: GoldenFile) -> Iterator[Comparison]:
         source, operation, rounding = found.groups()
         prefix = name.removesuffix(".z")
         file.skip(f"{prefix}.flags")
-        operands = [decoded(file[f"{prefix}.{letter}"], source) for letter in "abc" if f"{prefix}.{letter}" in file]
+        operands = [
+            decoded(file[f"{prefix}.{letter}"], source) for letter in "abc" if f"{prefix}.{letter}" in file
+        ]
         ours = operations[operation](*operands, f"{FORMATS[source]}/{ROUNDINGS[rounding]}/ieee")
         yield compare(prefix, ours, decoded(file[name], source))
 
@@ -108,7 +114,12 @@ def check_matmul(file: GoldenFile) -> Iterator[Comparison]:
     """Exact sums equal exact_f64; float32 sums lie within README.md's bound of it, as the source's do."""
     a, b = file["qa"], file["qb"]
     exact = file["exact_f64"]
-    yield compare("exact_f64", matmul(a.astype(np.float64), b.astype(np.float64)), exact, allow=rounding_of_dot(a, b, exact))
+    yield compare(
+        "exact_f64",
+        matmul(a.astype(np.float64), b.astype(np.float64)),
+        exact,
+        allow=rounding_of_dot(a, b, exact),
+    )
     ours = matmul(a, b, Mac(accumulator="float32"))
     if file.meta["bfloat"]:
         ours = qsim.quantize(ours, f"e8m{file.meta['bfloat'] - 9}/ieee")

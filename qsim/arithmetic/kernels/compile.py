@@ -14,6 +14,6 @@ _SIZE = sum(file.stat().st_size for file in Path(__file__).parent.glob("*.py"))
 
 def kernel(function: Callable[..., Any]) -> Any:
     """numba.njit whose cache watches the whole package: its kernels call across files, numba watches one file."""
-    dispatcher = njit(nogil=True, cache=True, error_model="numpy")(function)
+    dispatcher: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
     dispatcher._cache._cache_file._source_stamp = (_NEWEST, _SIZE)
     return dispatcher

@@ -21,12 +21,18 @@ _FLOOR = 6  # ROUNDINGS.index("floor"): an exact zero of mixed signs is then -0 
 #   chunk: products per chunk, the whole reduction if has_chunks is 0; align_bits: 0 for no alignment;
 #   each_step: overflow at every step, not at the end; multiply: form of kernels.l_mul; mantissa, offset: fraction bits
 #   of the operands and l(m), for L-Mul; lowest_bit: every product and partial sum is a multiple of 2^lowest_bit;
-#   limbs: of a register that holds every sum.
+#   limbs: of a register that holds every sum; to_odd: how a finished exact sum is rounded to float64.
 UNIT = np.dtype(
     [
         *((name, TARGET) for name in ("product", "accumulator", "chunk_accumulator")),
-        *((name, np.int64) for name in ("lanes", "pairwise", "chunk", "has_chunks", "align_bits", "each_step")),
-        *((name, np.int64) for name in ("multiply", "mantissa", "offset", "lowest_bit", "limbs", "seed")),
+        *(
+            (name, np.int64)
+            for name in ("lanes", "pairwise", "chunk", "has_chunks", "align_bits", "each_step")
+        ),
+        *(
+            (name, np.int64)
+            for name in ("multiply", "mantissa", "offset", "lowest_bit", "limbs", "seed", "to_odd")
+        ),
     ]
 )
 Unit = Any  # one UNIT record
@@ -49,7 +55,7 @@ def to_odd(value: float, error: float) -> float:
 
 @kernel
 def _signbit(value: float) -> bool:
-    return np.float64(value).view(np.int64) < 0
+    return bool(np.float64(value).view(np.int64) < 0)
 
 
 @kernel
@@ -83,7 +89,7 @@ def _exact_sum(
             add(register, unit.lowest_bit, high[k])
             if low[k] != 0.0:
                 add(register, unit.lowest_bit, low[k])
-        total = read(register, unit.lowest_bit, target.is_cast != 0)
+        total = read(register, unit.lowest_bit, target.is_cast != 0 or unit.to_odd != 0)
     if total == 0.0:
         return _zero(negative, last - first + 1 - negative, target.rounding)
     return total
@@ -92,10 +98,10 @@ def _exact_sum(
 @kernel
 def _truncated(high: float, low: float, quantum: float) -> float:
     """high + low cut toward zero to a multiple of `quantum`, counted in quanta."""
-    quanta = math.trunc(high / quantum)
+    quanta = float(math.trunc(high / quantum))
     if low != 0.0 and quanta * quantum == high and (low < 0) == (high > 0):
         quanta += 1.0 if low > 0 else -1.0
-    return float(quanta)
+    return quanta
 
 
 @kernel
@@ -128,14 +134,27 @@ def _is_negative(quanta: float, value: float) -> bool:
 
 @kernel
 def _accumulate(
-    start_value: float, high: Any, low: Any, first: int, last: int, register: Any, unit: Unit, output: int, counter: int
+    start_value: float,
+    high: Any,
+    low: Any,
+    first: int,
+    last: int,
+    register: Any,
+    unit: Unit,
+    output: int,
+    counter: int,
 ) -> float:
     """One step: the accumulator after the addends first..last-1."""
     if unit.align_bits > 0:
         total = _aligned_sum(start_value, high, low, first, last, unit)
     else:
         total = _exact_sum(start_value, high, low, first, last, register, unit, unit.accumulator)
-    return cast(total, unit.accumulator, unit.each_step != 0, random_bits(unit.accumulator, unit.seed, output, 2 * counter + 1))
+    return cast(
+        total,
+        unit.accumulator,
+        unit.each_step != 0,
+        random_bits(unit.accumulator, unit.seed, output, 2 * counter + 1),
+    )
 
 
 @kernel
@@ -171,7 +190,9 @@ def _pairwise(
     counter: int,
 ) -> float:
     """A tree over groups of `lanes` products: level by level, the odd one carried uncast to where it is added."""
-    neutral = 0.0 if unit.accumulator.rounding == _FLOOR else -0.0  # leaves the sign of every zero sum as it is
+    neutral = (
+        0.0 if unit.accumulator.rounding == _FLOOR else -0.0
+    )  # leaves the sign of every zero sum as it is
     counter += first
     count = 0
     rest = last  # products rest..last-1 are a group still waiting for a partner
@@ -189,13 +210,17 @@ def _pairwise(
     while count + (rest < last) > 1:
         merged = 0
         for i in range(0, count - 1, 2):
-            nodes[merged] = _accumulate(nodes[i], nodes, no_low, i + 1, i + 2, register, unit, output, counter)
+            nodes[merged] = _accumulate(
+                nodes[i], nodes, no_low, i + 1, i + 2, register, unit, output, counter
+            )
             merged += 1
             counter += 1
         if count % 2 == 1:
             nodes[merged] = nodes[count - 1]
             if rest < last:
-                nodes[merged] = _accumulate(nodes[merged], high, low, rest, last, register, unit, output, counter)
+                nodes[merged] = _accumulate(
+                    nodes[merged], high, low, rest, last, register, unit, output, counter
+                )
                 rest = last
                 counter += 1
             merged += 1
@@ -221,13 +246,25 @@ def _products(a: Any, b: Any, high: Any, low: Any, unit: Unit, output: int) -> N
         else:
             high[k], low[k] = _exact_product(a[k], b[k])
         if unit.product.is_cast != 0:
-            high[k] = cast(to_odd(high[k], low[k]), unit.product, True, random_bits(unit.product, unit.seed, output, 2 * k))
+            high[k] = cast(
+                to_odd(high[k], low[k]),
+                unit.product,
+                True,
+                random_bits(unit.product, unit.seed, output, 2 * k),
+            )
             low[k] = 0.0
 
 
 @kernel
 def _dot(
-    bias: float, has_bias: bool, scratch: Any, a_scale: Any, b_scale: Any, register: Any, unit: Unit, output: int
+    bias: float,
+    has_bias: bool,
+    scratch: Any,
+    a_scale: Any,
+    b_scale: Any,
+    register: Any,
+    unit: Unit,
+    output: int,
 ) -> float:
     """One output. Rows of scratch: products (high, low), chunk sums (high, low), tree nodes, zeros."""
     high, low, partial, partial_low, nodes, zeros = scratch
@@ -257,7 +294,9 @@ def _dot(
     total = bias
     for i in range(chunks):
         total = _exact_sum(total, partial, partial_low, i, i + 1, register, unit, outer)
-        total = cast(total, outer, unit.each_step != 0, random_bits(outer, unit.seed, output, 2 * i * unit.chunk + 1))
+        total = cast(
+            total, outer, unit.each_step != 0, random_bits(outer, unit.seed, output, 2 * i * unit.chunk + 1)
+        )
     return cast(total, outer, True, np.uint64(0))
 
 
@@ -314,4 +353,28 @@ def round_product_to_odd(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDAr
     """a * b rounded to odd, elementwise: a later cast to at most 51 bits then rounds the exact product once."""
     out = np.empty(a.shape)
     _odd_products(a.reshape(-1), b.reshape(-1), out.reshape(-1))
+    return out
+
+
+@kernel
+def _two_sum(a: float, b: float) -> Any:
+    """a + b as an unevaluated sum, exactly (Knuth)."""
+    total = a + b
+    right = total - a
+    return total, (a - (total - right)) + (b - right)
+
+
+@kernel
+def _sums_of_three(a: Any, b: Any, c: Any, out: Any) -> None:
+    for i in range(len(a)):
+        first, first_error = _two_sum(b[i], c[i])
+        second, second_error = _two_sum(a[i], first)
+        error, rest = _two_sum(second_error, first_error)
+        out[i] = second + to_odd(error, rest)
+
+
+def sum_once(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.float64]:
+    """a + b + c elementwise, rounded once to nearest even (Boldo and Melquiond 2008, algorithm 5)."""
+    out = np.empty(a.shape)
+    _sums_of_three(a.reshape(-1), b.reshape(-1), c.reshape(-1), out.reshape(-1))
     return out

@@ -61,7 +61,9 @@ def target_of(spec: Spec) -> Target:
         step, start = element.step_exponent, element.smallest_exponent
         grid = (step, start, element.mantissa, step if element.subnormals else start, 0)
         return _record(rounding, random_bits, overflow, *grid, *limits, *facts)
-    raise UserError(f"{spec} cannot be an accumulator or a product format: int, fixed and float formats with a zero can")
+    raise UserError(
+        f"{spec} cannot be an accumulator or a product format: int, fixed and float formats with a zero can"
+    )
 
 
 @kernel
@@ -173,7 +175,9 @@ def cast(value: float, target: Target, in_range: bool, random: Any) -> float:
     rounded = value
     floor = 0.0
     if not math.isinf(value) and value != 0.0:
-        exponent = ((np.float64(value).view(np.int64) >> 52) & 0x7FF) - 1023  # below any format's range if subnormal
+        exponent = (
+            (np.float64(value).view(np.int64) >> 52) & 0x7FF
+        ) - 1023  # below any format's range if subnormal
         normal = exponent >= target.smallest_exponent
         step = exponent - target.mantissa if normal else target.lowest_step
         magnitude = abs(value) * power_of_two(-step)

@@ -1,4 +1,4 @@
-"""What an array holds, found in one pass: how large, how fine, how many digits. Exactness is proven from these facts."""
+"""What an array holds, found in one pass: how large, how fine, how many digits. Proofs of exactness start here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -17,7 +16,8 @@ from qsim.arithmetic.kernels.compile import kernel
 @dataclass(frozen=True)
 class Facts:
     """Every finite value is an integer times 2^lowest_bit, of magnitude at most `largest`, with at most `digits`
-    significant bits. Zeros do not count; an array of zeros has largest 0."""
+    significant bits. Zeros do not count; an array of zeros has largest 0.
+    """
 
     is_finite: bool
     largest: float
@@ -25,12 +25,14 @@ class Facts:
     digits: int
 
 
-@intrinsic
-def _trailing_zeros(typing: Any, value: Any) -> Any:
+def _count_trailing_zeros(typing: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
     return value(value), generate
+
+
+_trailing_zeros: Any = intrinsic(_count_trailing_zeros)
 
 
 @kernel
@@ -74,15 +76,15 @@ def survey(x: NDArray[Any]) -> Facts:
     if x.size == 0:
         return Facts(True, 0.0, 0, 1)
     if x.dtype.kind in "iub":
-        largest = max(abs(int(x.min())), abs(int(x.max())))
-        return Facts(True, float(largest), 0, max(largest.bit_length(), 1))
+        top_code = max(abs(int(x.min())), abs(int(x.max())))
+        return Facts(True, float(top_code), 0, max(top_code.bit_length(), 1))
     # In the order it lies in memory, and in one layout, so that each kernel is compiled once.
     x = np.require(x.ravel(order="K"), requirements=["C", "W"])
     if x.dtype == np.float32:
         top, lowest, digits, is_finite = _survey32(x.view(np.int32))
-        largest, lowest_bit = np.int32(top).view(np.float32), int(lowest) - 150
+        largest, lowest_bit = float(np.int32(top).view(np.float32)), int(lowest) - 150
     else:
         top, lowest, digits, is_finite = _survey64(x.view(np.int64))
-        largest, lowest_bit = np.int64(top).view(np.float64), int(lowest) - 1075
-    is_zero = float(largest) == 0.0
-    return Facts(bool(is_finite), float(largest), 0 if is_zero else lowest_bit, max(int(digits), 1))
+        largest, lowest_bit = float(np.int64(top).view(np.float64)), int(lowest) - 1075
+    is_zero = largest == 0.0
+    return Facts(bool(is_finite), largest, 0 if is_zero else lowest_bit, max(int(digits), 1))

@@ -21,7 +21,8 @@ from qsim.arithmetic.kernels.compile import kernel
 HAS_AVX512 = bool(binding.get_host_cpu_features().get("avx512f"))
 HAS_HALF = bool(binding.get_host_cpu_features().get("f16c"))
 _VECTOR_BYTES = 64 if HAS_AVX512 else 32
-_TILES = {1: (4, 2), 2: (4, 2), 4: (4, 4), 8: (8, 2)} if HAS_AVX512 else {2: (4, 2), 4: (4, 2), 8: (4, 2)}
+# Rows and vectors of a tile by bytes of an element: with the operands they fill the 32 (16) vector registers.
+_TILES = {2: (4, 2), 4: (4, 4), 8: (4, 4)} if HAS_AVX512 else {2: (4, 2), 4: (4, 2), 8: (4, 2)}
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int16: ir.IntType(16)}
@@ -71,7 +72,8 @@ class Half(NamedTuple):
 
 class Grid(NamedTuple):
     """acc + a b rounded to nearest even onto a minifloat: adding 1.5 2^(digits dropped) times the power of two at or
-    below a value makes the adder round there (Dekker 1971). Only where overflow cannot come up."""
+    below a value makes the adder round there (Dekker 1971). Only where overflow cannot come up.
+    """
 
     smallest_normal: Any
     magic: Any  # 1.5 * 2^(digits the carrier has more)
@@ -212,8 +214,7 @@ def tile_shape(dtype: Any) -> tuple[int, int]:
     return rows, vectors * _VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-@intrinsic
-def _tile(typing: Any, a: Any, b: Any, c: Any, mode: Any) -> Any:
+def _tile_code(typing: Any, a: Any, b: Any, c: Any, mode: Any) -> Any:
     """c [ROWS * columns] += a [K, ROWS] times b [K, columns], flat C arrays, the sums formed by the step of `mode`."""
     element = _ELEMENTS[c.dtype]
     step = _STEPS[mode.instance_class]
@@ -222,7 +223,9 @@ def _tile(typing: Any, a: Any, b: Any, c: Any, mode: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         lanes = _VECTOR_BYTES // np.dtype(str(c.dtype)).itemsize
         vector = ir.VectorType(element, lanes)
-        views = [context.make_array(kind)(context, builder, value) for kind, value in zip((a, b, c), args[:3])]
+        views = [
+            context.make_array(kind)(context, builder, value) for kind, value in zip((a, b, c), args[:3])
+        ]
         a_data, b_data, c_data = (view.data for view in views)
         length = builder.sdiv(views[0].nitems, ir.Constant(_I64, rows))
         emit = _Builder(builder, vector, [builder.extract_value(args[3], i) for i in range(len(mode))])
@@ -232,7 +235,9 @@ def _tile(typing: Any, a: Any, b: Any, c: Any, mode: Any) -> Any:
             return builder.bitcast(builder.gep(data, [position]), vector.as_pointer())
 
         zero = ir.Constant(_I64, 0)
-        starts = [builder.load(place(c_data, zero, lanes * i), align=1) for i in range(rows * columns // lanes)]
+        starts = [
+            builder.load(place(c_data, zero, lanes * i), align=1) for i in range(rows * columns // lanes)
+        ]
         before = builder.block
         head, body, after = (builder.append_basic_block(name) for name in ("tile", "tile.step", "tile.end"))
         builder.branch(head)
@@ -246,7 +251,9 @@ def _tile(typing: Any, a: Any, b: Any, c: Any, mode: Any) -> Any:
 
         builder.position_at_end(body)
         b_row, a_row = builder.mul(k, ir.Constant(_I64, columns)), builder.mul(k, ir.Constant(_I64, rows))
-        b_values = [builder.load(place(b_data, b_row, offset), align=1) for offset in range(0, columns, lanes)]
+        b_values = [
+            builder.load(place(b_data, b_row, offset), align=1) for offset in range(0, columns, lanes)
+        ]
         results = []
         for row in range(rows):
             scalar = builder.load(builder.gep(a_data, [builder.add(a_row, ir.Constant(_I64, row))]))
@@ -268,6 +275,9 @@ def _tile(typing: Any, a: Any, b: Any, c: Any, mode: Any) -> Any:
     return types.void(a, b, c, mode), generate
 
 
+_tile: Any = intrinsic(_tile_code)
+
+
 @kernel
 def multiply(a: Any, b: Any, out: Any, first: int, last: int, mode: Any) -> None:
     """out[i, j] += a[i] b[j] for the panels j = first..last-1.
@@ -280,8 +290,10 @@ def multiply(a: Any, b: Any, out: Any, first: int, last: int, mode: Any) -> None
 
 
 @kernel
-def multiply_blocks(a: Any, b: Any, out: Any, first: int, last: int, a_block: int, b_block: int, mode: Any) -> None:
-    """As `multiply`, but a block of products is first summed exactly, then added to out and rounded to float32.
+def multiply_blocks(
+    a: Any, b: Any, out: Any, first: int, last: int, a_block: int, b_block: int, mode: Any
+) -> None:
+    """As `multiply` in float32, but a block of products is first summed exactly, then added to out.
 
     a_block, b_block: elements of a panel of a and of b that hold one block of the reduction.
     """
@@ -294,12 +306,27 @@ def multiply_blocks(a: Any, b: Any, out: Any, first: int, last: int, a_block: in
                 a_part = a[i, block * a_block : (block + 1) * a_block]
                 _tile(a_part, b[j, block * b_block : (block + 1) * b_block], partial, mode)
                 for n in range(len(total)):
-                    total[n] = np.float32(total[n] + partial[n])
+                    total[n] += partial[n]
+
+
+@kernel
+def multiply_wide_blocks(
+    a: Any, b: Any, out: Any, first: int, last: int, a_block: int, b_block: int, mode: Any
+) -> None:
+    """As `multiply_blocks` in float64, which holds out plus a block exactly: then rounds that to float32."""
+    for j in range(first, last):
+        for i in range(len(a)):
+            total = out[i, j]
+            for block in range((a.shape[1] + a_block - 1) // a_block):
+                a_part = a[i, block * a_block : (block + 1) * a_block]
+                _tile(a_part, b[j, block * b_block : (block + 1) * b_block], total, mode)
+                for n in range(len(total)):
+                    total[n] = np.float32(total[n])
 
 
 @kernel
 def pack(x: Any, panel: Any, width: int, scale: Any) -> None:
-    """x [rows, K] times `scale` as panels [rows / width, K * width]: for every k the `width` rows next to each other."""
+    """x [rows, K] times `scale` as panels [rows / width, K * width]: for every k, `width` rows side by side."""
     for row in range(x.shape[0]):
         group = row // width
         lane = row - group * width
@@ -310,11 +337,13 @@ def pack(x: Any, panel: Any, width: int, scale: Any) -> None:
 @kernel
 def pack_transposed(x: Any, panel: Any, width: int, scale: Any) -> None:
     """As `pack` of x transposed, x being [K, rows] in C order."""
-    for k in range(x.shape[0]):
-        for group in range(len(panel)):
-            start = group * width
-            for lane in range(min(width, x.shape[1] - start)):
-                panel[group, k * width + lane] = x[k, start + lane] * scale
+    for group in range(len(panel)):
+        start = group * width
+        columns = x[:, start : start + width]
+        for k in range(x.shape[0]):
+            row = panel[group, k * width : (k + 1) * width]
+            for lane in range(columns.shape[1]):
+                row[lane] = columns[k, lane] * scale
 
 
 @kernel
