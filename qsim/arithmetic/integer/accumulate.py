@@ -6,6 +6,7 @@ The products are summed by floating-point matrix multiplication where that is pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -37,10 +38,11 @@ def conv(
     _check_conv(x, w, groups, w.shape[1] * groups)
     sizes = output_shape(x.shape[2:], w.shape[2:], strides, dilations, pads)
     dtype = _exact_type(_largest(x) * float(np.abs(w).reshape(len(w), -1).sum(axis=1).max(initial=0)))
-    total = np.zeros((len(x), groups, len(w) // groups, int(np.prod(sizes))), dtype)
+    points = math.prod(sizes)
+    total = np.zeros((len(x), groups, len(w) // groups, points), dtype)
     views = taps(pad(x.astype(dtype), pads), w.shape[2:], strides, dilations, sizes)
     for kernel, seen in zip(_kernels(w.astype(dtype), groups), views, strict=True):
-        rows = seen.reshape(len(x), groups, w.shape[1], -1)
+        rows = seen.reshape(len(x), groups, w.shape[1], points)
         total += kernel * rows if w.shape[1] == 1 else kernel @ rows
     return wrap_int32(total.astype(np.int64).reshape(len(x), len(w), *sizes))
 
@@ -65,7 +67,7 @@ def conv_transpose(
     kernel_span = [d * (k - 1) + 1 for k, d in zip(w.shape[2:], dilations, strict=True)]
     full = [s * (n - 1) + k for n, s, k in zip(x.shape[2:], strides, kernel_span, strict=True)]
     total = np.zeros((len(x), groups * w.shape[1], *full), dtype)
-    seen = x.astype(dtype).reshape(len(x), groups, len(w) // groups, -1)
+    seen = x.astype(dtype).reshape(len(x), groups, len(w) // groups, math.prod(x.shape[2:]))
     targets = taps(total, w.shape[2:], strides, dilations, x.shape[2:])
     for kernel, target in zip(_kernels(w.astype(dtype), groups), targets, strict=True):
         target += (kernel.swapaxes(1, 2) @ seen).reshape(target.shape)

@@ -80,3 +80,9 @@ class Affine:
             and np.array_equal(self.scale, other.scale)
             and np.array_equal(self.zero_point, other.zero_point)
         )
+
+
+def check_one_scale(what: str, *tensors: Affine) -> None:
+    """Raise UserError where a tensor has one scale a channel and the arithmetic takes one for each tensor."""
+    if any(tensor.is_per_channel for tensor in tensors):
+        raise UserError(f"{what} takes one scale for each tensor, not one for each channel")

@@ -2,8 +2,8 @@
 
 Every tensor becomes an integer. A layer's result takes the spec of the tensor that its activation function hands on;
 where that has none (one side of a residual addition, the last layer) it stays an int32 accumulator at scale s_x * s_w,
-and the next addition or average brings it to its own scale. A sum without a spec is int32 at one scale. Biases are int32 at s_x * s_w. Every change of scale is one
-requantization.
+and the next addition or average brings it to its own scale. A sum without a spec is int32 at one scale. Biases are
+int32 at s_x * s_w. Every change of scale is one requantization.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _bias(
     if np.abs(codes).max(initial=0) >= 2.0**31:
         channel = int(np.abs(codes).argmax())
         raise PlanError(
-            f"layer '{layer.name}': the bias of channel {channel} needs more than 32 bits at scale {scale[channel]:.3g}; "
-            "a larger scale for its (nearly zero) weights is needed"
+            f"layer '{layer.name}': the bias of channel {channel} needs more than 32 bits at scale "
+            f"{scale[channel]:.3g}; a larger scale for its (nearly zero) weights is needed"
         )
     return TensorPlan(ACCUMULATOR, "bias", 0, scale, None, codes.astype(np.int32))

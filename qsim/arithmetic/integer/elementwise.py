@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.arithmetic.integer.affine import Affine, Codes
+from qsim.arithmetic.integer.affine import Affine, Codes, check_one_scale
 from qsim.arithmetic.requantize import real_multiplier, requantize, rescale, saturate
-from qsim.errors import UserError
 
 Array = NDArray[Any]
 LEFT_SHIFT = 20  # headroom bits of TFLite's ADD and SUB
@@ -48,6 +47,7 @@ def multiply(a: Array, b: Array, *, left: Affine, right: Affine, output: Affine,
     rounding, as ONNX Runtime's QLinearMul does.
     """
     if rule == "onnx":
+        check_one_scale("a product by rule 'onnx'", left, right, output)
         return _onnx_multiply(a, b, left, right, output)
     products = left.centred(a) * right.centred(b)
     scales = [side.along(side.scale, products.ndim) for side in (left, right, output)]
@@ -79,6 +79,8 @@ def fused_multiply_add(a: Array, b: Array, c: Array) -> NDArray[np.float32]:
 def _sum(a: Array, b: Array, sign: int, left: Affine, right: Affine, output: Affine, rule: str) -> Array:
     ndim = max(np.ndim(a), np.ndim(b))
     zero_point = output.along(output.zero_point, ndim)
+    if rule == "onnx" or rule.startswith("tflite"):
+        check_one_scale(f"a sum by rule '{rule}'", left, right, output)
     if rule.startswith("tflite"):
         return saturate(_tflite_sum(a, b, sign, left, right, output, rule) + zero_point, output.element)
     if rule == "onnx":
@@ -98,8 +100,6 @@ def _sum(a: Array, b: Array, sign: int, left: Affine, right: Affine, output: Aff
 def _tflite_sum(
     a: Array, b: Array, sign: int, left: Affine, right: Affine, output: Affine, rule: str
 ) -> Codes:
-    if left.is_per_channel or right.is_per_channel or output.is_per_channel:
-        raise UserError(f"a sum by rule '{rule}' takes one scale for each tensor")
     twice_larger = 2.0 * max(float(left.scale), float(right.scale))
     terms = [
         rescale(side.centred(codes) << LEFT_SHIFT, float(side.scale) / twice_larger, rule)

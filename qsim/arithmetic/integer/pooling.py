@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsim.arithmetic.integer.accumulate import Pads, output_shape, pad, taps
-from qsim.arithmetic.integer.affine import Affine, Codes
+from qsim.arithmetic.integer.affine import Affine, Codes, check_one_scale
 from qsim.arithmetic.requantize import (
     MANTISSA_BITS,
     dyadic,
@@ -71,6 +71,7 @@ def mean(
     count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
     if not rule.startswith("tflite"):
         return _requantized_mean(total, np.array(count), input, output, rule)
+    check_one_scale(f"a mean by rule '{rule}'", input, output)
     mantissa, shift = fixed_point(real_multiplier(input.scale, output.scale))
     up = min(count.bit_length() - 1, 32, 2 * MANTISSA_BITS - int(shift))
     mantissa, shift = (mantissa << up) // count, shift + up
@@ -82,6 +83,7 @@ def total(
     x: Array, *, axes: Sequence[int], keep_axes: bool, input: Affine, output: Affine, rule: str
 ) -> Array:
     """The sum over `axes`, requantized by input.scale / output.scale."""
+    check_one_scale("a sum", input, output)
     sums = input.centred(x).sum(axis=tuple(axes), keepdims=keep_axes)
     return requantize(
         sums, real_multiplier(input.scale, output.scale), rule, output.element, output.zero_point

@@ -317,13 +317,22 @@ def _table(step: Step) -> Array:
 
 
 def _softmax(step: Step) -> Array:
+    """TFLite's fixed point with a tflite rule; I-BERT's polynomial where the plan says function "ibert"."""
     axis = int(step.node.get("axis", -1))
-    if not step.rule.startswith("tflite"):
+    layer = step.plan.layers[step.node.name]
+    if layer.function == "ibert":
+        from qsim.arithmetic.functions import ibert
+
+        compute: Callable[..., Array] = ibert.softmax
+    elif layer.function is None and step.rule.startswith("tflite"):
+        compute = softmax
+    else:
         raise PlanError(
-            f"integer inference: softmax '{step.node.name}' by rule '{step.rule}' is not supported"
+            f"integer inference: softmax '{step.node.name}' takes a tflite rule or function 'ibert', "
+            f"not rule '{step.rule}' with function '{layer.function}'"
         )
     moved = np.moveaxis(step.codes(0), axis, -1)
-    return np.moveaxis(softmax(moved, input=step.affine(0), output=step.output), -1, axis)
+    return np.moveaxis(compute(moved, input=step.affine(0), output=step.output), -1, axis)
 
 
 def _average_pool(step: Step) -> Array:

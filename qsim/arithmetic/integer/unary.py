@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.arithmetic.integer.affine import Affine, Codes
+from qsim.arithmetic.integer.affine import Affine, Codes, check_one_scale
 from qsim.arithmetic.integer.elementwise import rescaled
 from qsim.arithmetic.requantize import (
     fixed_point,
@@ -89,6 +89,7 @@ def gelu(x: NDArray[Any], tanh_form: bool = False) -> NDArray[Any]:
 
 def leaky_relu(x: Array, alpha: float, *, input: Affine, output: Affine, rule: str) -> Array:
     """x, or alpha * x below zero; both slopes requantized (the tflite rules form both multipliers in float32)."""
+    check_one_scale("a leaky slope", input, output)
     centred = input.centred(x)
     slope = input.scale * np.float32(alpha) / output.scale
     kept = rescale(centred, np.float64(input.scale / output.scale), rule)
@@ -98,6 +99,7 @@ def leaky_relu(x: Array, alpha: float, *, input: Affine, output: Affine, rule: s
 
 def prelu(x: Array, slope: Array, *, input: Affine, slopes: Affine, output: Affine, rule: str) -> Array:
     """x, or slope * x below zero, with slopes as codes that broadcast against x."""
+    check_one_scale("a leaky slope", input, slopes, output)
     centred = input.centred(x)
     leaked = np.broadcast_to(centred * slopes.centred(slope), np.broadcast_shapes(x.shape, slope.shape))
     kept = rescale(centred, np.float64(input.scale / output.scale), rule)
@@ -112,6 +114,7 @@ def hard_swish(x: Array, *, input: Affine, output: Affine, rule: str) -> Array:
     """
     if not rule.startswith("tflite"):
         return lookup(x, lambda v: v * np.clip(v + 3, 0, 6) / np.float32(6), input=input, output=output)
+    check_one_scale("hard swish", input, output)
     high_resolution = input.scale * np.float32(1 / 128)
     out_mantissa, out_shift = _int16_multiplier(high_resolution / output.scale)
     gate_mantissa, gate_shift = _int16_multiplier(high_resolution / np.float32(3 / 32768))
