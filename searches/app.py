@@ -34,7 +34,7 @@ def search(config: DictConfig) -> float:
     graph = command_line.open_model(config.model)
     _set_threads(config.threads, graph)
     job = _prepare(config, graph)
-    _check_float(config, job.evaluator, job.settings.seed)
+    _check_float(config, job.ledger.evaluator, job.settings.seed)
     outcome = job.run()
     folder = Path(config.run_dir)
     exported = _write(folder, config, graph, job, outcome)
@@ -56,6 +56,7 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
     from qsim.ptq import Calibration, PlanBuilder
     from searches.candidates import make_candidates, make_choice, make_rules
     from searches.evaluate import Evaluator, Halves
+    from searches.ledger import Ledger
     from searches.main_job import MainJob, Settings
     from searches.store import Store
 
@@ -94,9 +95,8 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
     builder = PlanBuilder.calibrate(
         graph, dataset.calibration, calibration, seed=config.seed, arithmetic=config.arithmetic
     )
-    return MainJob(
-        evaluator, builder, target, groups, menu, settings, Halves.split(dataset.samples, config.seed), _track
-    )
+    halves = Halves.split(dataset.samples, config.seed)
+    return MainJob(Ledger(evaluator, builder, target, halves, config.seed), groups, menu, settings, _track)
 
 
 def _check_float(config: DictConfig, evaluator: Evaluator, seed: int) -> None:
@@ -155,7 +155,7 @@ def _shown_costs(job: MainJob, outcome: Outcome) -> list[str]:
     """The searched objective first, then what users of this hardware look at."""
     names = [
         outcome.objective,
-        *(name for name in job.target.objectives if name != outcome.objective),
+        *(name for name in job.ledger.target.objectives if name != outcome.objective),
         "weight_bytes",
     ]
     return list(dict.fromkeys(names))[:4]
@@ -195,7 +195,7 @@ def _present(folder: Path, job: MainJob, outcome: Outcome, exported: dict[str, s
         console.print(f"{name}: {result}")
     for name in ("results.csv", "pareto.png", "pareto.svg", "report.html", "plans"):
         console.print(f"  {folder / name}", highlight=False)
-    console.print(f"{len(outcome.plans)} plans of '{job.evaluator.graph.name}' in {seconds:.1f} s")
+    console.print(f"{len(outcome.plans)} plans of '{job.ledger.evaluator.graph.name}' in {seconds:.1f} s")
 
 
 def _track(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:

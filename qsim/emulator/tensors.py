@@ -67,6 +67,10 @@ class TensorCaster:
         except UserError as error:
             raise PlanError(f"tensor '{name}' ({plan.text}): {error}") from None
 
+    def is_cast(self, name: str | None) -> bool:
+        """Whether the plan gives this tensor, or the weight that it views, a number system."""
+        return self.source(name)[0] is not None
+
     def source(self, name: str | None) -> tuple[str | None, tuple[int, ...] | None]:
         """The plan's tensor behind `name`: itself, or the weight that it is a transposed view of, with the axes."""
         if name is None or name in self._tensors:

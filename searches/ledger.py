@@ -1,0 +1,204 @@
+"""Every measured configuration, once: its plan, the costs of its layers and its row of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+import qsim
+from searches.evaluate import Evaluator, Halves, Measurement
+from searches.statistics import bootstrap_interval, paired_difference
+
+if TYPE_CHECKING:
+    from hwmodels import Target
+    from qsim.graph import Layer
+    from qsim.plan import BitPlan
+    from qsim.ptq import PlanBuilder
+    from qsim.spec import Spec
+    from searches.candidates import Candidates, Choice
+
+Array = NDArray[Any]
+Parts = Sequence[tuple["Candidates", "Choice"]]  # what every group takes
+Row = dict[str, Any]
+
+
+@dataclass(eq=False)
+class Ledger:
+    """Builds, prices and measures plans; `rows` are the results table, the float32 network first.
+
+    The metric is measured on both halves of the evaluation data, with 95 % bootstrap intervals; the paired
+    difference to float32 is of the reported half.
+    """
+
+    evaluator: Evaluator
+    builder: PlanBuilder
+    target: Target
+    halves: Halves
+    seed: int = 0
+    rows: list[Row] = field(default_factory=list)
+    plans: dict[str, BitPlan] = field(default_factory=dict)
+    layer_costs: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rows.append(self._float_row())
+
+    def plan(self, parts: Parts, search: str = "", label: str = "") -> BitPlan:
+        """The plan in which every group takes its part."""
+        specs = {name: spec for group, choice in parts for name, spec in group.tensors(choice).items()}
+        return self.builder.build(specs, {"search": search, "label": label})
+
+    def record(self, parts: Parts, search: str, label: str = "") -> Row:
+        """Measure a configuration and keep its row; one that is known only notes who else found it."""
+        label = label or shorthand(parts)
+        plan = self.plan(parts, search, label)
+        if plan.id in self.plans:
+            row = next(row for row in self.rows if row["plan_id"] == plan.id)
+            row["found_by"] = " ".join(dict.fromkeys([*row["found_by"].split(), search]))
+            return row
+        self.plans[plan.id] = plan
+        self.layer_costs[plan.id] = self.costs(parts, plan)
+        row = self._row(plan, search, label, self.evaluator.measure(plan))
+        self.rows.append(row)
+        return row
+
+    def loss(self, row: Row) -> float:
+        """The metric on the choosing half, as something to minimise."""
+        return float(-row["choose_value"] if self.evaluator.metric.higher_is_better else row["choose_value"])
+
+    def costs(self, parts: Parts, plan: BitPlan | None = None) -> pd.DataFrame:
+        """Costs of the layers in `parts`. Without a plan a layer's output is taken to have its input's format."""
+        layers = [(layer, choice) for group, choice in parts for layer in group.layers]
+        order = {layer.name: i for i, layer in enumerate(self.evaluator.graph.layers)}
+        layers.sort(key=lambda pair: order[pair[0].name])
+
+        def output(name: str, choice: Choice) -> Spec | None:
+            if plan is None:
+                return choice.activations
+            tensor = plan.tensors.get(name)
+            return None if tensor is None else tensor.specs[0]
+
+        frame = self.target.layer_costs(
+            [layer for layer, _ in layers],
+            [choice.activations if layer.kind == "matmul" else choice.weights for layer, choice in layers],
+            [choice.activations for _, choice in layers],
+            [output(layer.output, choice) for layer, choice in layers],
+            [None] * len(layers),
+        )
+        frame.insert(0, "layer", [layer.name for layer, _ in layers])
+        frame.insert(1, "format", [choice.label for _, choice in layers])
+        return frame
+
+    def table(self, objective: str, chosen: str) -> pd.DataFrame:
+        """All rows, with the plans that no other beats on both the choosing half and `objective` marked."""
+        table = pd.DataFrame(self.rows)
+        loss = np.array([self.loss(row) for row in self.rows])
+        cost = table[objective].to_numpy(float)
+        table["is_front"] = [
+            bool(np.isfinite(cost[i]))
+            and not ((loss <= loss[i]) & (cost <= cost[i]) & ((loss < loss[i]) | (cost < cost[i]))).any()
+            for i in range(len(table))
+        ]
+        return table.assign(chosen=table["plan_id"] == chosen, objective=objective)
+
+    def _row(self, plan: BitPlan, search: str, label: str, measured: Measurement) -> Row:
+        costs = self.layer_costs[plan.id].drop(columns=["layer", "format"])
+        agreement = measured.agreement
+        return {
+            **self._provenance(),
+            "plan_id": plan.id,
+            "search": search,
+            "found_by": search,
+            "label": label,
+            **self._metric_columns(measured.scores),
+            "agreement": None if agreement is None else float(agreement[self.halves.report].mean()),
+            **{str(name): value for name, value in self.target.total(costs).items()},
+            "weight_bytes": weight_bytes(self.evaluator.graph.layers, plan),
+            "seconds": measured.seconds,
+        }
+
+    def _float_row(self) -> Row:
+        """The float32 network; its hardware is not priced (a float32 accelerator is not what is designed)."""
+        layers = [layer for layer in self.evaluator.graph.layers if layer.kind != "matmul"]
+        values = {layer.weights: int(np.prod(layer.weight_shape)) for layer in layers}
+        return {
+            **self._provenance(),
+            "plan_id": "float32",
+            "search": "float",
+            "found_by": "float",
+            "label": "float32",
+            **self._metric_columns(self.evaluator.float_scores),
+            "agreement": 1.0 if self.evaluator.is_classifier else None,
+            "weight_bytes": 4.0 * sum(values.values()) + bias_bytes(layers),
+            "seconds": 0.0,
+        }
+
+    def _metric_columns(self, scores: Array) -> Row:
+        reference = self.evaluator.float_scores
+        value = None if self.evaluator.metric.is_mean else self.evaluator.metric.value
+        columns: Row = {}
+        for name, half in (("choose", self.halves.choose), ("report", self.halves.report)):
+            interval = bootstrap_interval(scores[half], value, seed=self.seed)
+            columns |= {
+                f"{name}_value": interval.value,
+                f"{name}_low95": interval.low,
+                f"{name}_high95": interval.high,
+            }
+        half = self.halves.report
+        paired = paired_difference(scores[half], reference[half], value, seed=self.seed)
+        return columns | {
+            "report_difference": paired.value,
+            "report_difference_low95": paired.low,
+            "report_difference_high95": paired.high,
+        }
+
+    def _provenance(self) -> Row:
+        evaluator = self.evaluator
+        return {
+            "metric": evaluator.metric.name,
+            "model": evaluator.graph.name,
+            "model_hash": evaluator.graph.hash,
+            "data_hash": evaluator.dataset.hash,
+            "hardware": self.target.name,
+            "arithmetic": evaluator.arithmetic,
+            "seed": self.seed,
+            "qsim_version": qsim.__version__,
+        }
+
+
+def weight_bytes(layers: Iterable[Layer], plan: BitPlan) -> float:
+    """Stored size of the weights and biases of MAC layers.
+
+    Codes at their width with the scales of their blocks; scales a tensor or a channel (a few floats) are not
+    counted; biases, and what the plan leaves in float32, count 32 bits a value. Tied weights count once.
+    """
+    layers = [layer for layer in layers if layer.kind != "matmul"]
+    bits: dict[str, float] = {}
+    for layer in layers:
+        size = int(np.prod(layer.weight_shape))
+        bits[layer.weights] = 32.0 * size
+        if layer.weights in plan.tensors:
+            spec = plan.tensors[layer.weights].specs[0]
+            is_block = spec.granularity is not None and spec.granularity.kind == "block"
+            outputs = layer.weight_shape[layer.weight_axis or 0]
+            overhead = spec.scale_bits_per_element((outputs, size // outputs)) if is_block else 0.0
+            bits[layer.weights] = (spec.bits + overhead) * size
+    return sum(bits.values()) / 8 + bias_bytes(layers)
+
+
+def bias_bytes(layers: Iterable[Layer]) -> float:
+    """Four bytes an output channel for every layer with a bias."""
+    return sum(4.0 * layer.weight_shape[layer.weight_axis or 0] for layer in layers if layer.bias is not None)
+
+
+def shorthand(parts: Parts) -> str:
+    """The formats of a mixed plan, the most frequent first."""
+    labels = [choice.label for _, choice in parts]
+    counts = sorted(
+        {label: labels.count(label) for label in labels}.items(), key=lambda item: (-item[1], item[0])
+    )
+    return " ".join(f"{count}x{label}" for label, count in counts)
