@@ -10,6 +10,7 @@ from qsim.graph.tflite.emit import Attributes, Translation, emit, shared_layout
 from qsim.graph.tflite.file import FileOperator
 from qsim.graph.tflite.translator import Translator
 
+MAX_WINDOW = 4096
 FULLY_CONNECTED_RULE = "tflite_float"
 
 # Multiply and accumulate
@@ -212,8 +213,12 @@ def _pads(
     t: Translator, op: FileOperator, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> tuple[int, ...]:
     """ONNX pads of SAME (0: as many outputs as input / stride, the odd one at the end) or VALID (1)."""
-    if min(*strides, *dilations, *kernel) < 1:
-        raise GraphError(f"{op.op} has kernel {tuple(kernel)}, strides {strides}, dilations {dilations}")
+    sizes = (*strides, *dilations, *kernel)
+    if min(sizes) < 1 or max(sizes) > MAX_WINDOW:
+        raise GraphError(
+            f"{op.op} has kernel {tuple(kernel)}, strides {strides}, dilations {dilations}; "
+            f"1 to {MAX_WINDOW} are supported"
+        )
     if op.options["padding"] == 1:
         return (0, 0, 0, 0)
     spatial = t.tensor(op.inputs[0]).shape[1:3]

@@ -6,6 +6,7 @@ not fit is one GraphError. Format: FlatBuffers; table fields as in TensorFlow's 
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from qsim.errors import GraphError
 
 Array = npt.NDArray[Any]
 
+MAX_ELEMENTS = 2**28  # of one tensor; a damaged shape must not ask for all memory
 DTYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8"}
 
 OPERATORS = {
@@ -215,6 +217,8 @@ def _tensor(index: int, table: _Table, buffers: list[_Table]) -> FileTensor:
     shape = tuple(int(length) for length in table.vector(0, "<i4"))
     if any(length < 0 for length in shape):
         raise GraphError(f"tensor '{name}' has shape {shape}; lengths must be known")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise GraphError(f"tensor '{name}' has shape {shape}: more than {MAX_ELEMENTS} elements")
     if buffer >= max(len(buffers), 1):
         raise GraphError(f"tensor '{name}' points at buffer {buffer} of {len(buffers)}")
     quantization = table.table(4)
@@ -253,8 +257,7 @@ def _constant(
     if not data.size:
         return None
     kind = np.dtype(dtype).newbyteorder("<")
-    count = int(np.prod([int(length) for length in shape], dtype=object)) if shape else 1
-    if data.size != count * kind.itemsize:
+    if data.size != math.prod(shape) * kind.itemsize:
         raise GraphError(f"tensor '{name}' of shape {shape} {dtype} has {data.size} bytes of data")
     return np.frombuffer(data.tobytes(), kind).reshape(shape).astype(dtype)
 

@@ -12,6 +12,8 @@ from qsim.graph.tflite.emit import RULE, Translation, emit, shared_layout
 from qsim.graph.tflite.file import FileOperator
 from qsim.graph.tflite.translator import Translator
 
+MAX_PAD = 4096
+
 
 def reshape(t: Translator, op: FileOperator) -> None:
     """Any change of shape: the file states the result."""
@@ -46,6 +48,8 @@ def pad(t: Translator, op: FileOperator) -> None:
     pads, layout = t.constant(op.inputs[1]).astype(np.int64), t.layout(op.inputs[0])
     if pads.shape != (len(t.tensor(op.inputs[0]).shape), 2):
         raise GraphError(f"paddings of shape {pads.shape} do not fit '{t.tensor(op.inputs[0]).name}'")
+    if pads.size and not 0 <= pads.min() <= pads.max() <= MAX_PAD:
+        raise GraphError(f"paddings of {pads.min()} to {pads.max()}; 0 to {MAX_PAD} are supported")
     if layout == "channels_first":
         pads = pads[[0, 3, 1, 2]]
     if pads[0].any():

@@ -106,6 +106,7 @@ def main() -> None:
     counts = {f"numfmt/round_{name}.npz": numfmt_file(name) for name in NUMFMT}
     counts |= {f"fixed/W{w}_I{i}_{'s' if s else 'u'}.npz": fixed_file(w, i, s) for w, i, s in FIXED}
     counts |= {"mx/quantize_b20.npz": mx_file(20)}
+    counts |= {f"tflite/{path.name}": 0 for path in (FOLDER / "tflite").iterdir()}  # made by make_tflite.py
     index = {"files": {name: {"vectors": count} for name, count in sorted(counts.items())}}
     (FOLDER / "index.json").write_text(json.dumps(index, indent=1) + "\n")
 
