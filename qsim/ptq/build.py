@@ -16,6 +16,7 @@ from qsim.parse import parse
 from qsim.plan import Arithmetic, BitPlan, TensorPlan
 from qsim.ptq.calibrate import Calibration, activation_scale, weight_scale
 from qsim.ptq.observe import Range, observe
+from qsim.ptq.pipeline import Track, TunedLayer, tune
 from qsim.spec import Spec
 from qsim.views import from_matrix, matrix_axis, to_matrix
 
@@ -35,6 +36,9 @@ class PlanBuilder:
     calibration: Calibration = Calibration()
     seed: int = 0
     arithmetic: Arithmetic = "exact"
+    inputs: Mapping[str, Array] = field(default_factory=dict)
+    track: Track | None = None
+    _tuned: dict[tuple[Any, ...], TunedLayer] = field(default_factory=dict)
     _memo: dict[tuple[str, Spec], TensorPlan] = field(default_factory=dict)
 
     @classmethod
@@ -46,13 +50,17 @@ class PlanBuilder:
         *,
         seed: int = 0,
         arithmetic: Arithmetic = "exact",
+        track: Track | None = None,
     ) -> PlanBuilder:
-        """Observe the activations that MAC layers read on `inputs` (calibration data only)."""
+        """Observe the activations that MAC layers read on `inputs` (calibration data only).
+
+        track: wraps iterables for a progress bar while layers are tuned (`calibration.steps`).
+        """
         names = {name for layer in graph.layers for name in (layer.input, layer.weights)} - set(
             graph.parameters
         )
         ranges = observe(graph, inputs, sorted(names), seed=seed)
-        return cls(graph, ranges, calibration, seed, arithmetic)
+        return cls(graph, ranges, calibration, seed, arithmetic, inputs, track)
 
     def build(self, specs: Mapping[str, Spec], provenance: Mapping[str, Any] | None = None) -> BitPlan:
         """A plan that gives each tensor its spec; biases of integer layers become int32 in the accumulator's
@@ -68,8 +76,12 @@ class PlanBuilder:
                     f"tensor '{name}' is read by no layer that multiplies; there are {', '.join(list(readers)[:8])}"
                 )
             tensors[name] = self._tensor(name, spec, readers[name])
+        tuned = self._tune(tensors)
         for layer in self.graph.layers:
-            bias = self._bias(layer, tensors)
+            result = tuned.get(layer.name)
+            if result is not None:
+                tensors[layer.weights] = result.weight
+            bias = bias_entry(self.graph, layer, tensors, None if result is None else result.bias)
             if bias is not None and layer.bias is not None:
                 tensors[layer.bias] = bias
         return BitPlan(
@@ -96,22 +108,18 @@ class PlanBuilder:
                 raise PlanError(f"tensor '{name}' with {spec}: {error}") from None
         return self._memo[name, spec]
 
-    def _bias(self, layer: Layer, tensors: Mapping[str, TensorPlan]) -> TensorPlan | None:
-        """The bias in units of input scale x weight scale, where both are integers with static scales."""
-        x, w = tensors.get(layer.input), tensors.get(layer.weights)
-        if layer.bias is None or x is None or w is None or layer.bias not in self.graph.parameters:
-            return None
-        if x.scale is None or w.scale is None or x.scale.ndim or w.scale.ndim > 1:
-            return None
-        if not all(isinstance(tensor.specs[0].element, Integer) for tensor in (x, w)):
-            return None
-        bias = self.graph.parameters[layer.bias]
-        scale = np.broadcast_to(np.float32(x.scale) * w.scale.astype(np.float32), bias.shape)
-        if bias.ndim != 1 or not (scale > 0).all():
-            return None
-        spec = parse(BIAS_SPEC)
-        coded = encode(bias.astype(np.float32), spec, axis=0, scale=np.ascontiguousarray(scale))
-        return TensorPlan(spec, "bias", 0, np.ascontiguousarray(scale), None, coded.codes)
+    def _tune(self, tensors: Mapping[str, TensorPlan]) -> dict[str, TunedLayer]:
+        """Every layer after the steps of the calibration; layers that other plans have in common are done once."""
+        how = self.calibration
+        if not how.steps:
+            return {}
+        return tune(
+            *(self.graph, self.inputs, tensors, how.steps),
+            sequential=how.sequential,
+            seed=self.seed,
+            memo=self._tuned,
+            track=self.track,
+        )
 
 
 def quantize_weight(weight: Array, spec: Spec, axis: int, how: Calibration) -> TensorPlan:
@@ -121,6 +129,37 @@ def quantize_weight(weight: Array, spec: Spec, axis: int, how: Calibration) -> T
     coded = encode(matrix, spec, axis=matrix_axis(spec), scale=scale, zero_point=zero_point)
     codes = from_matrix(coded.codes, weight.shape, axis)
     return TensorPlan(spec, "weight", axis, coded.scale, coded.zero_point, codes)
+
+
+def bias_entry(
+    graph: Graph, layer: Layer, tensors: Mapping[str, TensorPlan], tuned: Array | None
+) -> TensorPlan | None:
+    """How a layer's bias is stored: integers in units of input scale x weight scale, where both operands are
+    integers with static scales; else float32 where it was tuned; else not at all (None).
+    """
+    if layer.bias is None or layer.bias not in graph.parameters:
+        return None
+    own = graph.parameters[layer.bias]
+    bias = np.asarray(own if tuned is None else tuned.reshape(own.shape), np.float32)
+    scale = _accumulator_scale(layer, tensors, bias)
+    if scale is not None:
+        spec = parse(BIAS_SPEC)
+        return TensorPlan(spec, "bias", 0, scale, None, encode(bias, spec, axis=0, scale=scale).codes)
+    if tuned is None:
+        return None
+    spec = parse("float32")
+    return TensorPlan(spec, "bias", 0, None, None, encode(bias, spec).codes)
+
+
+def _accumulator_scale(layer: Layer, tensors: Mapping[str, TensorPlan], bias: Array) -> Array | None:
+    """Input scale x weight scale of every output; None where a sum of the layer has no such unit."""
+    x, w = tensors.get(layer.input), tensors.get(layer.weights)
+    if x is None or w is None or x.scale is None or w.scale is None or x.scale.ndim or w.scale.ndim > 1:
+        return None
+    if not all(isinstance(tensor.specs[0].element, Integer) for tensor in (x, w)) or bias.ndim != 1:
+        return None
+    scale = np.broadcast_to(np.float32(x.scale) * w.scale.astype(np.float32), bias.shape)
+    return np.ascontiguousarray(scale) if (scale > 0).all() else None
 
 
 def activation_axis(graph: Graph, layer: Layer, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from qsim.casting import quantize
 from qsim.casting.scales import compute_scale
 from qsim.errors import UserError
 from qsim.ptq.observe import Range
+from qsim.ptq.steps import make_steps
 from qsim.spec import Spec
 from qsim.views import matrix_axis
 
@@ -24,13 +26,22 @@ SEARCH_VALUES = 1 << 15
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scales are found. `percentile`: two-sided, what method "percentile" keeps (99.99: all but 1e-4)."""
+    """How scales and roundings are found.
+
+    percentile: two-sided, what method "percentile" keeps (99.99: all but 1e-4).
+    steps: what follows nearest rounding, in order, as a config lists them (qsim.ptq.steps).
+    sequential: steps see each layer's inputs from the quantized network before it; otherwise the float32
+    network's, cast, so that many plans share the results of a layer.
+    """
 
     activations: Method = "mse"
     weights: Method = "mse"
     percentile: float = 99.99
+    steps: Sequence[Any] = ()
+    sequential: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", make_steps(self.steps))
         for name in ("activations", "weights"):
             if getattr(self, name) not in get_args(Method):
                 raise UserError(

@@ -1,0 +1,130 @@
+"""What a rounding method is given and what it returns: one layer's reconstruction on calibration data.
+
+A layer with weights W reads inputs x in the float32 network and q in the quantized one. Its rounded weights Q
+and the change b of its bias should make Q q + b follow W x. Over all calibration rows the squared error of an
+output is a quadratic form in its row of Q, known from second moments alone:
+
+    E |w x - v q|^2 = w S_xx w' - 2 w S_xq v' + v S_qq v'
+
+so that K x K matrices, gathered in one pass over batches, stand for the data in every layer-wise method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from qsim.ptq.grid import Grid
+from qsim.ptq.layer_matrix import input_rows
+
+if TYPE_CHECKING:
+    from qsim.graph import Layer, Node
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """First and second moments of a layer's inputs, a row each output position: means over all rows, float64.
+
+    mean_float, mean_quantized: [groups, K]. float_float, float_quantized (E x q'), quantized_quantized:
+    [groups, K, K].
+    """
+
+    mean_float: torch.Tensor
+    mean_quantized: torch.Tensor
+    float_float: torch.Tensor
+    float_quantized: torch.Tensor
+    quantized_quantized: torch.Tensor
+
+    @classmethod
+    def measure(
+        cls, node: Node, layer: Layer, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+    ) -> Moments:
+        """Moments over batches of (float32 input, quantized input) of a layer; only one batch is unfolded at a time."""
+        count, sums = 0, [torch.zeros((), dtype=torch.float64)] * 5
+        for x, q in batches:
+            rows = input_rows(node, layer, x)
+            cast = rows if q is x else input_rows(node, layer, q)
+            square = rows.mT @ rows
+            parts = [rows.sum(1), cast.sum(1), square]
+            parts += [square, square] if q is x else [rows.mT @ cast, cast.mT @ cast]
+            sums = [total + part.double() for total, part in zip(sums, parts, strict=True)]
+            count += rows.shape[1]
+        return cls(*(total / max(count, 1) for total in sums))
+
+    def centered(self) -> Moments:
+        """Covariances in place of second moments: what is left once a bias absorbs the mean error."""
+        x, q = self.mean_float, self.mean_quantized
+        zero = torch.zeros_like(x)
+        return Moments(
+            zero,
+            zero,
+            self.float_float - _outer(x, x),
+            self.float_quantized - _outer(x, q),
+            self.quantized_quantized - _outer(q, q),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LayerProblem:
+    """One layer: its float32 weights [groups, outputs, K] and the moments of its inputs.
+
+    moments: as measured. objective: the moments that roundings are judged by; the centered ones where a bias
+    is corrected afterwards.
+    """
+
+    weights: torch.Tensor
+    moments: Moments
+    objective: Moments
+    seed: int = 0
+
+    def error(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean squared output error of `values` [groups, outputs, K]: [groups, outputs]."""
+        m, w, v = self.objective, self.weights, values
+        quadratic = ((w @ m.float_float) * w).sum(-1) + ((v @ m.quantized_quantized) * v).sum(-1)
+        return (quadratic - 2 * ((w @ m.float_quantized) * v).sum(-1)).clamp(min=0)
+
+    @cached_property
+    def gram(self) -> torch.Tensor:
+        """S_qq, the quadratic form's matrix [groups, K, K]."""
+        return self.objective.quantized_quantized
+
+    @cached_property
+    def pull(self) -> torch.Tensor:
+        """W S_xq [groups, outputs, K]: half the negative gradient of the error at v = 0."""
+        return self.weights @ self.objective.float_quantized
+
+    def damped_gram(self, damping: float) -> torch.Tensor:
+        """S_qq with `damping` times its mean diagonal added; inputs that are always zero get 1."""
+        diagonal = self.gram.diagonal(dim1=1, dim2=2)
+        extra = damping * diagonal.mean(1, keepdim=True) + (diagonal <= 0).double()
+        return self.gram + torch.diag_embed(extra)
+
+    def target(self, damping: float) -> torch.Tensor:
+        """The real-valued weights that best undo the error of the inputs, drawn to W by ridge `damping`.
+
+        W + W (S_xq - S_qq) (S_qq + damping)^-1; W itself where inputs carry no error.
+        """
+        shift = self.weights @ (self.objective.float_quantized - self.gram)
+        return self.weights + torch.linalg.solve(self.damped_gram(damping), shift, left=False)
+
+    def better(self, candidate: torch.Tensor, incumbent: torch.Tensor) -> torch.Tensor:
+        """For every output the row of less error: no method may make an output worse than it found it."""
+        wins = self.error(candidate) < self.error(incumbent)
+        return torch.where(wins[..., None], candidate, incumbent)
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """A layer's present state: weights on their grid [groups, outputs, K] and bias [outputs] (None: it has none)."""
+
+    grid: Grid
+    values: torch.Tensor
+    bias: torch.Tensor | None
+
+
+def _outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a[..., :, None] * b[..., None, :]

@@ -1,0 +1,54 @@
+"""The steps that a config lists, by name. A step is a frozen dataclass of its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, Protocol
+
+from qsim.errors import UserError
+from qsim.ptq.problem import LayerProblem, Rounded
+from qsim.ptq.steps.adaround import AdaRound
+from qsim.ptq.steps.bias_correction import BiasCorrection
+from qsim.ptq.steps.coordinate_descent import CoordinateDescent
+from qsim.ptq.steps.gpfq import GPFQ
+from qsim.ptq.steps.gptq import GPTQ
+from qsim.ptq.steps.seq_mse import SeqMSE
+
+__all__ = ["STEPS", "LayerStep", "make_steps"]
+
+
+class LayerStep(Protocol):
+    """A step that works on one layer at a time: it sees the problem and the layer's state, and returns the next."""
+
+    def __call__(self, problem: LayerProblem, rounded: Rounded) -> Rounded: ...
+
+
+STEPS: Mapping[str, type[Any]] = {
+    "seq_mse": SeqMSE,
+    "gptq": GPTQ,
+    "gpfq": GPFQ,
+    "adaround": AdaRound,
+    "coordinate_descent": CoordinateDescent,
+    "bias_correction": BiasCorrection,
+}
+
+
+def make_steps(entries: Sequence[Any]) -> tuple[Any, ...]:
+    """Steps from a config list: names, {name: {option: value}}, or steps. UserError names the entry that is wrong."""
+    steps = []
+    for entry in entries:
+        if is_dataclass(entry):
+            steps.append(entry)
+            continue
+        name, options = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+        if name not in STEPS or (not isinstance(entry, str) and len(entry) != 1):
+            raise UserError(f"ptq.steps: '{name}' is no step; there are {', '.join(STEPS)}")
+        known = [field.name for field in fields(STEPS[name])]
+        unknown = sorted(set(options or {}) - set(known))
+        if unknown:
+            raise UserError(
+                f"ptq.steps: {name} has no option '{unknown[0]}'; it has {', '.join(known) or 'none'}"
+            )
+        steps.append(STEPS[name](**(options or {})))
+    return tuple(steps)
