@@ -184,12 +184,16 @@ class _Model:
         if name in self.problem.peaks:
             return [self._increments(cut) for cut in self.problem.peaks[name].cuts]
         terms, least = self._increments(dict(enumerate(self.problem.columns[name].values)))
+        together: dict[tuple[int, int], IntArray] = {}  # several terms on a pair: a variable may stand only once
         for pair in self.problem.pairwise:
             if pair.column == name:
-                low = int(pair.values.min())
-                least += low
-                y = self.pairs[pair.first, pair.second]
-                terms += [(y[a][b], int(v) - low) for (a, b), v in np.ndenumerate(pair.values) if v != low]
+                key = pair.first, pair.second
+                together[key] = together.get(key, np.zeros_like(pair.values)) + pair.values
+        for key, values in together.items():
+            low = int(values.min())
+            least += low
+            y = self.pairs[key]
+            terms += [(y[a][b], int(v) - low) for (a, b), v in np.ndenumerate(values) if v != low]
         return [(terms, least)]
 
     def _increments(self, shares: Mapping[int, IntArray]) -> tuple[list[tuple[Any, int]], int]:

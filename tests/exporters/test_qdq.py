@@ -85,3 +85,43 @@ def test_what_onnx_cannot_hold_is_refused_by_name(tmp_path: Path, spec: str) -> 
         qsim.export(graph, plan, "qdq", tmp_path / "out.onnx")
     with pytest.raises(UserError, match="export format 'tvm' is unknown"):
         qsim.export(graph, plan, "tvm", tmp_path / "out")
+
+
+def codes_in_onnxruntime(path: Path, x: np.ndarray) -> dict[str, np.ndarray]:
+    """The output of every QuantizeLinear of the model, as integers, without graph optimisation."""
+    model = onnx.load(path)
+    names = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    values = session.run(names, {session.get_inputs()[0].name: x})
+    return {name.removesuffix(".quantized"): value.astype(np.int64) for name, value in zip(names, values)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scales, largest_share", [("e8m0/ceil", 0.0), ("float32", 0.002)])
+def test_codes_of_the_embedded_network(tmp_path: Path, scales: str, largest_share: float) -> None:
+    """Power-of-two scales: every code equal. Float scales: onnxruntime rounds each dequantized product to
+    float32 and sums in float32, where the emulator sums integers; a value beside a rounding boundary then
+    falls on its other side.
+    """
+    from qsim import embedded
+
+    data = embedded.load_data()
+    graph = qsim.load_model(embedded.load_network(), data["x_eval"][:1])
+    builder = PlanBuilder.calibrate(graph, {graph.inputs[0]: data["x_calib"]})
+    plan = builder.build(uniform_specs(graph, f"int8@channel:{scales}", f"int8@tensor:{scales}"))
+    x = data["x_eval"][:300]
+    theirs = codes_in_onnxruntime(qsim.export(graph, plan, "qdq", tmp_path / "net.onnx"), x)
+    ours = qsim.emulate(graph, plan, x, trace=list(theirs)).tensors
+    steps = {
+        name: np.rint(ours[name] / plan.tensors[name].scale).astype(np.int64) - theirs[name]
+        for name in theirs
+    }
+    share = sum(np.count_nonzero(step) for step in steps.values()) / sum(step.size for step in steps.values())
+    largest = max(int(np.abs(step).max()) for step in steps.values())
+    print(f"scales {scales}: {share:.4%} of the codes differ, by at most {largest}")
+    assert share <= largest_share and largest <= (1 if largest_share else 0)

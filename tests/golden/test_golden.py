@@ -9,7 +9,7 @@ import pytest
 
 from tests.golden.harness import GoldenFile, check
 
-pytestmark = pytest.mark.golden
+pytestmark = [pytest.mark.golden, pytest.mark.slow]
 
 
 def test_golden(golden_name: str, golden: Path, record_property: Any) -> None:

@@ -13,7 +13,7 @@ from searches import greedy, ilp
 from searches.build import problem_from_layers
 from searches.core import core
 from searches.infeasible import Infeasibility
-from searches.problem import Option, Problem, Selection
+from searches.problem import Column, Group, Option, Pairwise, Problem, Selection
 from tests.searches.instances import (
     cost_vectors,
     is_feasible,
@@ -132,3 +132,14 @@ def test_one_group_with_one_option_is_solved() -> None:
 def test_an_unknown_solver_is_refused() -> None:
     with pytest.raises(UserError, match="solver 'gurobi' is unknown"):
         ilp.solve(two_layer_problem(), solver="gurobi")  # type: ignore[arg-type]
+
+
+def test_terms_on_one_pair_add_up() -> None:
+    """PuLP keeps only the last of two coefficients of one variable, so the model must add them first."""
+    zeros = np.zeros(2, np.int64)
+    groups = tuple(Group(name, (name,), (Option("a"), Option("b"))) for name in ("first", "second"))
+    first = Pairwise(0, 1, "loss", np.array([[0, -1], [-1, 0]]))
+    second = Pairwise(0, 1, "loss", np.array([[0, 0], [1, 0]]))
+    problem = Problem(groups, {"loss": Column((zeros, zeros))}, ("loss",), pairwise=(first, second))
+    for solver in ("highs", "cbc"):
+        assert ilp.solve(problem, solver=solver).best.choices == (0, 1)
