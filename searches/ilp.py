@@ -184,7 +184,8 @@ class _Model:
         if name in self.problem.peaks:
             return [self._increments(cut) for cut in self.problem.peaks[name].cuts]
         terms, least = self._increments(dict(enumerate(self.problem.columns[name].values)))
-        together: dict[tuple[int, int], IntArray] = {}  # several terms on a pair: a variable may stand only once
+        # Several terms on one pair are added first: PuLP keeps the last of two coefficients of a variable.
+        together: dict[tuple[int, int], IntArray] = {}
         for pair in self.problem.pairwise:
             if pair.column == name:
                 key = pair.first, pair.second

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from qsim.emulator.execute import run_graph
+from qsim.emulator.integer_plan import names_requantization, run_integers
 from qsim.emulator.mac_layers import LayerRunner
 from qsim.emulator.tensors import TensorCaster
 from qsim.errors import PlanError, UserError
 from qsim.plan import Arithmetic, BitPlan
 
 if TYPE_CHECKING:
-    from qsim.graph import Graph
+    from qsim.graph import Graph, Layer
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Any] | Array | torch.Tensor
@@ -29,10 +30,9 @@ class LayerTrace:
     """What one layer did: how its sums were formed, and its signal-to-noise ratio against the float32
     network.
 
-    arithmetic: "exact (float32)" and "exact (float64)": every sum is proven exact in that type for these
-    operands, then
-        rounded once to float32; "float64": accumulated in 53 bits, not proven exact; "float32": not both
-        operands are quantized, or the plan says "fast"; otherwise the plan's Mac.
+    arithmetic: "exact (float32)" and "exact (float64)": every sum is proven exact in that type for these operands,
+        then rounded once to float32; "float64": accumulated in 53 bits, not proven exact; "float32": not both
+        operands are quantized, or the plan says "fast"; "mac ..." and "integer, requantized ..." as the plan says.
     sqnr_db: 10 log10(sum ref^2 / sum (out - ref)^2) of the layer's output over all samples; None without a
     trace.
     """
@@ -103,7 +103,10 @@ def emulate(
         )
         caster.first_sample = start
         keep = {*traced, *(noise.names if noise else ())}
-        values = run_graph(graph, batch, transform=caster, run_node=runner, keep=keep)
+        if plan is not None and chosen == "exact" and names_requantization(plan):
+            values = run_integers(graph, plan, batch, keep)
+        else:
+            values = run_graph(graph, batch, transform=caster, run_node=runner, keep=keep)
         for name, parts in kept.items():
             parts.append(values[name])
         if noise is not None:
@@ -111,7 +114,7 @@ def emulate(
     joined = {name: _finish(torch.cat(parts), as_numpy) for name, parts in kept.items() if parts}
     sqnr = noise.sqnr_db() if noise is not None else {}
     layers = tuple(
-        LayerTrace(layer.name, runner.arithmetic_of(layer.name), sqnr.get(layer.name))
+        LayerTrace(layer.name, _arithmetic(plan, chosen, layer, runner), sqnr.get(layer.name))
         for layer in graph.layers
     )
     return Emulation(
@@ -120,6 +123,11 @@ def emulate(
         {name: joined[name] for name in traced if name in joined},
         chosen,
     )
+
+
+def _arithmetic(plan: BitPlan | None, chosen: Arithmetic, layer: Layer, runner: LayerRunner) -> str:
+    rule = plan.layers[layer.node].requantize if plan and layer.node in plan.layers else None
+    return f"integer, requantized {rule}" if rule and chosen == "exact" else runner.arithmetic_of(layer.name)
 
 
 class _Noise:
@@ -213,7 +221,7 @@ def _check_plan(graph: Graph, plan: BitPlan) -> None:
             f"plan {plan.id} names tensor '{unknown[0]}', which the model '{graph.name}' does not have"
         )
     layers = {layer.name for layer in graph.layers}
-    strange = sorted(set(plan.layers) - layers)
+    strange = sorted(set(plan.layers) - layers - {node.name for node in graph.nodes})
     if strange:
         raise PlanError(
             f"plan {plan.id} names layer '{strange[0]}'; the model has {', '.join(sorted(layers))}"

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from qsim.arithmetic.mac import Mac
+from qsim.emulator.mac_unit import accumulate
 from qsim.emulator.operators import apply
 from qsim.emulator.tensors import Operand, TensorCaster
-from qsim.errors import PlanError
 from qsim.plan import Arithmetic, BitPlan
 
 if TYPE_CHECKING:
@@ -45,12 +45,6 @@ class LayerRunner:
         layer = self._layers.get(node.name)
         if layer is None:
             return apply(node, values)
-        if (
-            self._plan is not None
-            and layer.name in self._plan.layers
-            and self._plan.layers[layer.name].mac != Mac()
-        ):
-            raise PlanError(f"layer '{layer.name}': accumulators other than exact are not emulated yet")
         if self._exact and node.op in OUTPUT_CHANNEL_AXIS and _is_plain(node):
             return (self._multiply_accumulate(layer, node, values),)
         return self._in_float32(layer, node, values)
@@ -67,13 +61,36 @@ class LayerRunner:
         a, b = values[0], values[1]
         assert a is not None and b is not None
         (first, _), (second, axes) = (self._caster.source(name) for name in node.inputs[:2])
+        x, w = self._caster.operand(first, a), self._caster.operand(second, b, axes)
+        mac = self._mac_of(layer)
+        if mac != Mac():
+            return self._by_unit(layer, node, mac, x or _as_is(a), w or _as_is(b), values[2:])
         if first is None or second is None:
             return self._in_float32(layer, node, values)[0]
-        x, w = self._caster.operand(first, a), self._caster.operand(second, b, axes)
         if x is None or w is None:
             self._arithmetic[layer.name] = "float64"
             return apply(node, [None if value is None else value.double() for value in values])[0].float()
         return self._in_units(layer, node, x, w, values[2] if len(values) > 2 else None)
+
+    def _mac_of(self, layer: Layer) -> Mac:
+        return self._plan.layers[layer.name].mac if self._plan and layer.name in self._plan.layers else Mac()
+
+    def _by_unit(
+        self, layer: Layer, node: Node, mac: Mac, x: Operand, w: Operand, bias: Values
+    ) -> torch.Tensor:
+        """The sum as the plan's unit forms it: from the bias on, in units of the product of the scales."""
+        axis = OUTPUT_CHANNEL_AXIS[node.op]
+        scale = _product(x.scale, w.scale)
+        start = bias[0] if bias else None
+        if start is not None:
+            codes = self._caster.bias_codes(str(node.inputs[2]), scale)
+            start = (
+                codes if codes is not None else start.double() if scale is None else start.double() / scale
+            )
+        total = accumulate(layer, node, mac, x.units, w.units, start).float()
+        text = " ".join(f"{key}={value}" for key, value in mac.to_dict().items())
+        self._arithmetic[layer.name] = f"mac {text}"
+        return total if scale is None else total * _along(scale, axis, total.ndim)
 
     def _in_units(
         self, layer: Layer, node: Node, x: Operand, w: Operand, bias: torch.Tensor | None
@@ -102,6 +119,11 @@ def _describe(quanta: float) -> str:
     if quanta <= 2.0**24:
         return "exact (float32)"
     return "exact (float64)" if quanta <= 2.0**53 else "float64"
+
+
+def _as_is(value: torch.Tensor) -> Operand:
+    """An operand in float32, or whose scales vary inside a sum: its values enter the unit as they are."""
+    return Operand(value, None, 0.0, float("inf"))
 
 
 def _product(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:

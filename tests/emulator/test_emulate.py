@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 import torch
 
 import qsim
+from qsim.arithmetic.integer import to_integer_only
+from qsim.arithmetic.mac import Mac
 from qsim.errors import PlanError, UserError
+from qsim.plan import LayerPlan
 from qsim.ptq import Calibration, PlanBuilder
 from tests.emulator.networks import inputs, small_cnn, uniform_specs
 
@@ -161,3 +165,51 @@ def test_no_samples_give_an_empty_output(graph: qsim.Graph) -> None:
 
 def test_the_emulator_is_loaded_lazily() -> None:
     assert callable(importlib.import_module("qsim.emulator").emulate)
+
+
+@pytest.mark.parametrize(
+    "weights, activations, accumulator",
+    [
+        ("int8@channel:e8m0/ceil", "int8@tensor:e8m0/ceil", "int12"),
+        ("fixed8.2", "fixed8.4", "fixed14.6/floor/wrap"),
+        ("e4m3fn", "e4m3fn", "float16"),
+        ("e2m1fn@channel:float32", "int8@tensor:float32", "fixed10.7"),
+    ],
+)
+def test_a_narrow_accumulator_rounds_every_sum(
+    graph: qsim.Graph, weights: str, activations: str, accumulator: str
+) -> None:
+    """The fully connected layer, one addition at a time, from the bias in units of the products on."""
+    mac = Mac(accumulator=accumulator)
+    plan = replace(make_plan(graph, weights, activations), layers={"fc": LayerPlan(mac)})
+    run = qsim.emulate(graph, plan, inputs(), trace=["flat"])
+    x, w = plan.tensors["flat"], plan.tensors["fc.weight"]
+    scale = np.float32(1) if x.scale is None else np.float32(x.scale) * w.scale
+    units = run.tensors["flat"].astype(np.float64) / (1 if x.scale is None else x.scale)
+    bias = graph.parameters["fc.bias"].astype(np.float64) / scale
+    if "fc.bias" in plan.tensors:
+        bias = plan.tensors["fc.bias"].codes.astype(np.float64)
+    total = np.broadcast_to(bias, (len(units), 5))
+    for k in range(units.shape[1]):
+        total = qsim.quantize(
+            total + units[:, k : k + 1] * w.specs[0].element.decode(w.codes)[:, k], accumulator
+        )
+    np.testing.assert_array_equal(run.output, total.astype(np.float32) * scale)
+    assert run.layers[-1].arithmetic == f"mac accumulator={mac.accumulator}"
+
+
+def test_a_wide_accumulator_changes_nothing(graph: qsim.Graph) -> None:
+    plan = make_plan(graph, "int8@channel:float32", "uint8+zp@tensor:float32")
+    wide = replace(plan, layers={layer.name: LayerPlan(Mac(accumulator="int32")) for layer in graph.layers})
+    np.testing.assert_array_equal(
+        qsim.emulate(graph, plan, inputs()).output, qsim.emulate(graph, wide, inputs()).output
+    )
+
+
+def test_an_integer_only_plan_runs_on_codes(graph: qsim.Graph) -> None:
+    plan = make_plan(graph, "int8@channel:float32", "int8@tensor:float32")
+    integer = to_integer_only(graph, plan)
+    run = qsim.emulate(graph, integer, inputs(20), trace="layers")
+    assert {layer.arithmetic for layer in run.layers} == {"integer, requantized dyadic"}
+    reference = qsim.emulate(graph, plan, inputs(20)).output
+    assert np.abs(run.output - reference).max() < 0.05 * np.abs(reference).max()
