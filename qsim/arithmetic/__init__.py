@@ -9,7 +9,7 @@ _HOME = {
     "Mac": "qsim.arithmetic.mac",
     "matmul": "qsim.arithmetic.matrix_product",
     "conv": "qsim.arithmetic.convolution",
-    "linear": "qsim.arithmetic.convolution",
+    "linear": "qsim.arithmetic.matrix_product",
     "layer_matmul": "qsim.arithmetic.convolution",
     "layer_conv": "qsim.arithmetic.convolution",
     "l_mul": "qsim.arithmetic.multiplication",

@@ -12,10 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsim.arithmetic import fast_paths
-from qsim.arithmetic.exactness import Blas, Blocks, Path, SplitBlas, Sums, Tiles, fast_path, is_fastest
+from qsim.arithmetic.exactness import (
+    Blas,
+    Blocks,
+    Path,
+    SplitBlas,
+    Sums,
+    Tiles,
+    block_of,
+    fast_path,
+    is_fastest,
+)
 from qsim.arithmetic.kernels import general, tiles
 from qsim.arithmetic.kernels.rounding import EXACT, WIDEST_PRECISION, Target, cast, mix, target_of
-from qsim.arithmetic.kernels.survey import Facts, survey
+from qsim.arithmetic.kernels.survey import Facts, survey, widest_block
 from qsim.arithmetic.mac import Mac, l_mul_offset_bits
 from qsim.casting.fast.threads import spread
 from qsim.errors import UserError
@@ -83,10 +93,14 @@ def find_path(problem: Problem, facts: tuple[Facts, Facts, Facts]) -> Path | Non
     """The fast way that is provably exact here, if there is one."""
     if problem.a_scale is not None or problem.b_scale is not None:
         return None
-    loose = facts[0].largest * facts[1].largest * problem.length + facts[2].largest
-    path = fast_path(problem.mac, Sums(*facts, problem.length, loose * (1.0 + 2.0**-40)))
-    if not is_fastest(path):
-        path = fast_path(problem.mac, Sums(*facts, problem.length, _reach(problem, facts)))
+    loose = (facts[0].largest * facts[1].largest * problem.length + facts[2].largest) * (1.0 + 2.0**-40)
+    path = fast_path(problem.mac, Sums(*facts, problem.length, loose))
+    block = block_of(problem.mac)
+    if block is not None and not is_fastest(path) and problem.a.dtype == problem.b.dtype == np.float32:
+        digits = sum(widest_block(x.reshape(-1, problem.length), block) for x in (problem.a, problem.b))
+        path = fast_path(problem.mac, Sums(*facts, problem.length, loose, digits)) or path
+    if not is_fastest(path) and not isinstance(path, Blocks):
+        path = fast_path(problem.mac, Sums(*facts, problem.length, _reach(problem, facts))) or path
     if problem.to_odd and isinstance(path, SplitBlas):
         return None
     return without_negative_zero(path, problem.bias)

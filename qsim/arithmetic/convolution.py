@@ -20,8 +20,14 @@ from qsim.arithmetic.exactness import Blas, Sums, Tiles, fast_path
 from qsim.arithmetic.kernels import tiles
 from qsim.arithmetic.kernels.survey import survey
 from qsim.arithmetic.mac import Mac
+from qsim.arithmetic.matrix_product import like, multiply_once
+from qsim.arithmetic.operands import as_array, channel_operand
+from qsim.arithmetic.scratch import zeros
+from qsim.casting import quantize
 from qsim.casting.fast.threads import spread
 from qsim.errors import UserError
+from qsim.formats import Float
+from qsim.spec import Spec
 
 Array = NDArray[Any]
 _SLICE = 1 << 25  # elements of an unfolded input that are held at a time
@@ -53,6 +59,59 @@ class Window:
         """[output pixels]: offset of the first tap of each."""
         row, column = np.meshgrid(*(np.arange(n) for n in output), indexing="ij")
         return np.asarray((row * self.stride[0] * padded[1] + column * self.stride[1]).ravel(), np.int64)
+
+
+def conv(
+    x: Any,
+    w: Any,
+    mac: Mac | None = None,
+    bias: Any = None,
+    output: str | Spec | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    mantissa: int | None = None,
+    seed: int = 0,
+) -> Any:
+    """A 1-D or 2-D convolution of arrays, torch tensors or encoded operands; shapes as in `layer_conv`.
+
+    Of encoded operands the elements enter the multiplier (integers less their zero point), and the scales multiply the
+    finished sum, where x has one (or one an image) and w one (or one an output); others go into the elements. Padding
+    is the value 0. bias [outputs]: real numbers, divided by the scales. output: a number system for the result.
+    Returns float64, or float32 as `layer_conv` does where nothing is encoded; torch if x or w is.
+    """
+    x_values, x_scale = channel_operand(x, 0, "x")
+    w_values, w_scale = channel_operand(w, 0, "w")
+    scale = _conv_scale(x_scale, w_scale, x_values.ndim)
+    start = None if bias is None else as_array(bias, "bias").astype(np.float64)
+    if start is not None and scale is not None:
+        if x_scale is not None and len(x_scale) > 1:
+            raise UserError(
+                "conv: a bias needs one scale for x, not one for each image; add it to the result"
+            )
+        start = start / np.broadcast_to(scale.reshape(-1), (len(w_values),))
+    if mac is not None and mac.multiply != "exact" and mantissa is None:
+        given = [q.spec.element for q in (x, w) if hasattr(q, "codes")]
+        mantissa = max((element.mantissa for element in given if isinstance(element, Float)), default=None)
+    window = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    options = {"fraction_bits": mantissa, "seed": seed}
+    total = layer_conv(x_values, w_values, mac or Mac(), start, **window, **options)  # type: ignore[arg-type]
+    if scale is not None:
+        total = multiply_once(total.astype(np.float64), scale, to_odd=output is not None)
+    if output is not None:
+        total = np.asarray(quantize(total.astype(np.float64, copy=False), output))
+    return like(total, x, w)
+
+
+def _conv_scale(x_scale: Array | None, w_scale: Array | None, ndim: int) -> Array | None:
+    """[images or 1, outputs or 1, 1...], what the finished sums are multiplied by."""
+    if x_scale is None and w_scale is None:
+        return None
+    ones = np.ones(1)
+    by_image, by_output = (ones if scale is None else scale for scale in (x_scale, w_scale))
+    return by_image.reshape(-1, *[1] * (ndim - 1)) * by_output.reshape(-1, *[1] * (ndim - 2))
 
 
 def layer_matmul(
@@ -195,14 +254,14 @@ def _convolve_tiles(
     """Output channels are the rows of a tile, output pixels of all images its columns."""
     rows, columns = tiles.tile_shape(path.carrier)
     images, outputs, count = len(x), len(w), size[0] * size[1]
-    weights = fast_paths.packed(w.reshape(outputs, -1), rows, path.carrier, path.b_shift)
+    weights = fast_paths.packed("weights", w.reshape(outputs, -1), rows, path.carrier, path.b_shift)
     top, left, bottom, right = window.padding
     padded_size = (x.shape[2] + top + bottom, x.shape[3] + left + right)
-    padded = np.zeros((images, x.shape[1], *padded_size), path.carrier)
+    padded = zeros("padded", (images, x.shape[1], *padded_size), path.carrier)
     inner = padded[:, :, top : top + x.shape[2], left : left + x.shape[3]]
     inner[...] = np.ldexp(x.astype(np.float64), path.a_shift) if path.a_shift else x
     panels = -(-images * count // columns)
-    out = np.zeros((len(weights), panels, rows * columns), path.carrier)
+    out = zeros("tiles", (len(weights), panels, rows * columns), path.carrier)
     shift = path.a_shift + path.b_shift
     if bias is not None:
         full = np.zeros(len(weights) * rows, path.carrier)
@@ -222,7 +281,8 @@ def _convolve_tiles(
         .reshape(len(weights) * rows, -1)
     )
     by_image = by_row[:outputs, : images * count].reshape(outputs, images, *size).transpose(1, 0, 2, 3)
-    total = fast_paths.unshifted(np.ascontiguousarray(by_image), shift)
+    dtype = np.float32 if path.carrier.kind == "i" else path.carrier
+    total = fast_paths.unshifted(np.array(by_image, dtype, order="C"), shift)
     return fast_paths.finish(total, path.then)
 
 

@@ -32,6 +32,7 @@ class Sums:
     """What is known about the sums: `length` products, all finite, of facts a times b, started at facts `bias`.
 
     reach: a bound on the sum of the magnitudes of all products and the bias of any one output.
+    block_digits: digits that hold every value of any one block of a, and of b, if that was looked into (0: it was not).
     """
 
     a: Facts
@@ -39,6 +40,7 @@ class Sums:
     bias: Facts
     length: int
     reach: float
+    block_digits: int = 0
 
     @property
     def quantum_bit(self) -> int:
@@ -221,10 +223,33 @@ def _blocks(mac: Mac, sums: Sums) -> Blocks | None:
     is_float32 = spec.element == parse("float32").element and spec.cast.rounding.kind == "nearest_even"
     if not is_float32 or _can_overflow(spec.element, sums) or sums.quantum_bit < -149:
         return None
+    if (
+        sums.block_digits
+        and sums.block_digits + (block - 1).bit_length() <= SINGLE_DIGITS
+        and _fits_single(sums)
+    ):
+        return Blocks(_SINGLE, block)
     of_block = sums.exact_carrier(min(sums.reach, block * sums.largest_product + sums.bias.largest))
     if of_block == _SINGLE:
         return Blocks(_SINGLE, block)
     return Blocks(_DOUBLE, block) if sums.exact_carrier(2.0 * sums.reach) is not None else None
+
+
+def _fits_single(sums: Sums) -> bool:
+    """Whether operands, products and sums are in float32's range, and the operands have few enough digits."""
+    digits = max(sums.a.digits, sums.b.digits, sums.bias.digits)
+    lowest = min(sums.quantum_bit, sums.a.lowest_bit, sums.b.lowest_bit)
+    return (
+        digits <= SINGLE_DIGITS
+        and lowest >= -149
+        and max(2.0 * sums.reach, sums.a.largest, sums.b.largest) < 2.0**127
+    )
+
+
+def block_of(mac: Mac) -> int | None:
+    """How many products are summed exactly before each rounding, where that is more than one and not all."""
+    size = mac.chunk if mac.accumulator == "exact" else mac.lanes if mac.chunk is None else None
+    return size if size is not None and size > 1 else None
 
 
 def _grown_reach(element: Element, sums: Sums) -> float:

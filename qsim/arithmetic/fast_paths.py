@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qsim.arithmetic.exactness import Blas, Blocks, Path, SplitBlas, Tiles
 from qsim.arithmetic.kernels import tiles
 from qsim.arithmetic.kernels.general import sum_once
+from qsim.arithmetic.scratch import converted, scratch, zeros
 from qsim.casting.elements import cast_to_element
 from qsim.casting.fast.threads import spread
 from qsim.formats import TwosComplement
@@ -22,10 +23,12 @@ def run(path: Path, a: Array, b: Array, bias: Array | None) -> Array:
     """a [n, M, K] by b [n or 1, N, K], bias [n or 1, M or 1, N or 1] or None -> [n, M, N] in the carrier's type."""
     match path:
         case Blas():
-            total = a.astype(path.carrier, copy=False) @ np.swapaxes(
-                b.astype(path.carrier, copy=False), -1, -2
-            )
-            total = total + path.carrier.type(0) if bias is None else total + bias.astype(path.carrier)
+            left, right = converted("blas a", a, path.carrier), converted("blas b", b, path.carrier)
+            total = left @ np.swapaxes(right, -1, -2)
+            if bias is None:
+                total += path.carrier.type(0)  # a -0 that BLAS may return
+            else:
+                total = total + bias.astype(path.carrier)
             return finish(total, path.then)
         case Tiles():
             return finish(_over_products(path, a, b, bias), path.then)
@@ -76,19 +79,19 @@ def _tiled(path: Tiles | Blocks, a: Array, b: Array, bias: Array | None) -> Arra
     """One product: pack both operands in panels, multiply panel by panel, unpack."""
     a_shift, b_shift = (path.a_shift, path.b_shift) if isinstance(path, Tiles) else (0, 0)
     rows, columns = tiles.tile_shape(path.carrier)
-    a_panels = packed(a, rows, path.carrier, a_shift)
-    b_panels = packed(b, columns, path.carrier, b_shift)
+    a_panels = packed("a panels", a, rows, path.carrier, a_shift)
+    b_panels = packed("b panels", b, columns, path.carrier, b_shift)
     out = _start(bias, (len(a), len(b)), (rows, columns), path.carrier, a_shift + b_shift)
     multiply_panels(path, a_panels, b_panels, out, a.shape[1])
     result = out.reshape(len(a_panels), len(b_panels), rows, columns).transpose(0, 2, 1, 3)
-    total = result.reshape(len(a_panels) * rows, -1)[: len(a), : len(b)]
-    return unshifted(total, a_shift + b_shift)
+    dtype = np.float32 if path.carrier.kind == "i" or isinstance(path, Blocks) else path.carrier
+    total = np.empty((len(a_panels) * rows, len(b_panels) * columns), dtype)
+    total.reshape(len(a_panels), rows, len(b_panels), columns)[...] = result
+    return unshifted(total[: len(a), : len(b)], a_shift + b_shift)
 
 
 def unshifted(total: Array, shift: int) -> Array:
-    """`total` times 2^-shift, exactly; integer carriers become float32."""
-    if total.dtype.kind == "i":
-        total = total.astype(np.float32)
+    """`total` times 2^-shift, exactly."""
     return total if shift == 0 else np.ldexp(total, -shift)
 
 
@@ -108,10 +111,13 @@ def multiply_panels(path: Tiles | Blocks, a: Array, b: Array, out: Array, length
     spread(work, len(b), out.size * length // 8)
 
 
-def packed(x: Array, width: int, carrier: np.dtype[Any], shift: int) -> Array:
-    """x [rows, K] times 2^shift as panels of `width` rows, zeros in the last, read in the order it lies in memory."""
-    panel = np.empty if len(x) % width == 0 else np.zeros
-    panels = panel((-(-len(x) // width), x.shape[1] * width), carrier)
+def packed(use: str, x: Array, width: int, carrier: np.dtype[Any], shift: int) -> Array:
+    """x [rows, K] times 2^shift as panels of `width` rows, zeros in the last, read in the order it lies in memory.
+
+    The panels are scratch memory of this `use`.
+    """
+    panels = scratch(use, (-(-len(x) // width), x.shape[1] * width), carrier)
+    panels[-1] = 0
     scale = carrier.type(1) if carrier.kind == "i" else carrier.type(2.0**shift)
     if carrier.kind == "i" and (shift or x.dtype.kind == "f"):
         x = np.ldexp(x.astype(np.float64), shift).astype(carrier)
@@ -128,7 +134,7 @@ def _start(
     """The accumulators before the first product, [a panels, b panels, tile]."""
     (rows, columns), panels = tile, [-(-size // step) for size, step in zip(shape, tile, strict=True)]
     if bias is None:
-        return np.zeros((*panels, rows * columns), carrier)
+        return zeros("tiles", (panels[0], panels[1], rows * columns), carrier)
     full = np.zeros((panels[0] * rows, panels[1] * columns), carrier)
     full[: shape[0], : shape[1]] = np.ldexp(bias.astype(np.float64), shift) if shift else bias
     parts = full.reshape(panels[0], rows, panels[1], columns).transpose(0, 2, 1, 3)

@@ -49,22 +49,46 @@ def matmul(
     float64, else float64; a torch tensor on a's device if a or b is one. K = 0 gives the bias, or 0.
     Raises UserError for shapes that do not fit, and NaN or infinity where a format has none.
     """
-    mac = mac or Mac()
     x, y = operand(a, -1, "a"), operand(b, -2, "b")
     a_shape, b_shape = np.shape(getattr(a, "codes", a)), np.shape(getattr(b, "codes", b))
     _check_shapes(a_shape, b_shape)
-    if mac.multiply != "exact":
-        x, y = (replace(z, fraction_bits=mantissa) if z.fraction_bits is None else z for z in (x, y))
-    result = _batched(_at_least_2d(x), _at_least_2d(y), mac, bias, output, seed)
+    result = _product(x, y, mac or Mac(), bias, output, mantissa, seed)
     if len(a_shape) == 1:
         result = result[..., 0, :]
     if len(b_shape) == 1:
         result = result[..., 0]
-    if is_torch(a) or is_torch(b):
-        import torch
+    return like(result, a, b)
 
-        return torch.from_numpy(np.ascontiguousarray(result)).to(a.device if is_torch(a) else b.device)
-    return result
+
+def linear(
+    x: Any,
+    w: Any,
+    mac: Mac | None = None,
+    bias: Any = None,
+    output: str | Spec | None = None,
+    *,
+    mantissa: int | None = None,
+    seed: int = 0,
+) -> Any:
+    """x [..., K] by the weight w [N, K] of a linear layer -> [..., N]: matmul(x, w transposed); see there.
+
+    An encoded w has its blocks along its last axis, and one scale a row for `channel` (axis=0).
+    """
+    x_shape, w_shape = np.shape(getattr(x, "codes", x)), np.shape(getattr(w, "codes", w))
+    if len(w_shape) != 2 or not x_shape or x_shape[-1] != w_shape[1]:
+        raise UserError(f"linear: x {x_shape} and w {w_shape} do not fit: w is [outputs, inputs of x]")
+    result = _product(operand(x, -1, "x"), operand(w, -1, "w"), mac or Mac(), bias, output, mantissa, seed)
+    return like(result[..., 0, :] if len(x_shape) == 1 else result, x, w)
+
+
+def like(result: Array, *operands: Any) -> Any:
+    """A torch tensor on the device of the first operand that is one, else the array."""
+    tensors = [x for x in operands if is_torch(x)]
+    if not tensors:
+        return result
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(result)).to(tensors[0].device)
 
 
 def _check_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
@@ -88,8 +112,13 @@ def _at_least_2d(x: Operand) -> Operand:
     )
 
 
-def _batched(x: Operand, y: Operand, mac: Mac, bias: Any, output: str | Spec | None, seed: int) -> Array:
-    """All products of the leading axes; y has its reduction axis last too."""
+def _product(
+    x: Operand, y: Operand, mac: Mac, bias: Any, output: str | Spec | None, mantissa: int | None, seed: int
+) -> Array:
+    """All products of the leading axes, [..., M, N]; y has its reduction axis last too."""
+    x, y = (_at_least_2d(z) for z in (x, y))
+    if mac.multiply != "exact":
+        x, y = (replace(z, fraction_bits=mantissa) if z.fraction_bits is None else z for z in (x, y))
     blocks = [z.block for z in (x, y) if z.block]
     by_chunk = bool(blocks) and mac.chunk is not None and mac.accumulator != "exact"
     by_chunk = by_chunk and all(block % (mac.chunk or 1) == 0 for block in blocks)

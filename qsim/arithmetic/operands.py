@@ -38,12 +38,7 @@ class Operand:
         if self.block_scale is None:
             return self
         scale = np.repeat(self.block_scale, self.block, axis=-1)[..., : self.values.shape[-1]]
-        values = self.values.astype(np.float64) * scale
-        is_exact = survey(self.values).digits + survey(self.block_scale).digits <= 53
-        if not is_exact:
-            raise UserError(
-                "matmul: an element times its block scale needs more than 53 bits; set mac.chunk to the block"
-            )
+        values = _multiply_exactly(self.values, scale)
         return Operand(values, self.scale, None, 0, self.fraction_bits, is_coded=self.is_coded)
 
 
@@ -84,27 +79,59 @@ def _last(values: Array, axis: int) -> Array:
     return values if axis == -1 or values.ndim < 2 else np.swapaxes(values, -1, -2)
 
 
-def _quantized_operand(q: Any, reduction: int) -> Operand:
-    """Element values, zero points subtracted; a scale that is constant along the reduction is taken out of the sum."""
+def _elements(q: Any) -> tuple[Array, Array | None]:
+    """Element values, zero points subtracted, and the scale of each element (a broadcast view), or None."""
     spec: Spec = q.spec
     scale, zero_point = (None if part is None else _numpy(part) for part in (q.scale, q.zero_point))
     values = spec.element.decode(_numpy(q.codes)).reshape(q.shape)
-    fraction_bits = spec.element.mantissa if isinstance(spec.element, Float) else None
     if spec.granularity is None or scale is None:
-        is_integer = isinstance(spec.element, Integer)
-        return Operand(
-            _last(values, reduction), fraction_bits=fraction_bits, is_integer=is_integer, is_coded=True
-        )
+        return values, None
     if zero_point is not None:
         values = values - spread(zero_point.astype(np.float64), spec.granularity, q.shape, q.axis)
     full = spread(np.asarray(scale, np.float64), spec.granularity, q.shape, q.axis)
-    full = _last(np.broadcast_to(full, q.shape), reduction)
+    return values, np.broadcast_to(full, q.shape)
+
+
+def _quantized_operand(q: Any, reduction: int) -> Operand:
+    """A scale that is constant along the reduction is taken out of the sum."""
+    element = q.spec.element
+    fraction_bits = element.mantissa if isinstance(element, Float) else None
+    values, full = _elements(q)
     values = _last(values, reduction)
+    if full is None:
+        is_integer = isinstance(element, Integer)
+        return Operand(values, fraction_bits=fraction_bits, is_integer=is_integer, is_coded=True)
+    full = _last(full, reduction)
     changes = np.any(full[..., 1:] != full[..., :-1], axis=tuple(range(full.ndim - 1))).nonzero()[0] + 1
     if not len(changes):
         return Operand(values, scale=full[..., :1], fraction_bits=fraction_bits, is_coded=True)
     block = int(np.gcd.reduce(changes))
     return Operand(values, None, full[..., ::block], block, fraction_bits, is_coded=True)
+
+
+def channel_operand(x: Any, axis: int, what: str) -> tuple[Array, Array | None]:
+    """(elements, scale [shape[axis]] or [1]) of a convolution's operand: one scale, or one for each index of `axis`.
+
+    Any other scale is multiplied into the elements, exactly, and none is returned. Raises UserError where it cannot be.
+    """
+    if not hasattr(x, "codes"):
+        return as_array(x, what), None
+    values, full = _elements(x)
+    if full is None:
+        return values, None
+    first = full[tuple(slice(None) if a == axis % full.ndim else slice(0, 1) for a in range(full.ndim))]
+    if np.array_equal(np.broadcast_to(first, full.shape), full):
+        per_index = first.reshape(-1)
+        return values, per_index[:1] if (per_index == per_index[:1]).all() else per_index
+    return _multiply_exactly(values, full), None
+
+
+def _multiply_exactly(values: Array, scale: Array) -> Array:
+    if survey(values).digits + survey(scale).digits > 53:
+        raise UserError(
+            "matmul: an element times its scale needs more than 53 bits; set mac.chunk to the block"
+        )
+    return np.asarray(values * scale, np.float64)
 
 
 def _numpy(x: Any) -> Array:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qsim
-from qsim.arithmetic import Mac, layer_conv, layer_matmul, matmul
+from qsim.arithmetic import Mac, conv, layer_conv, layer_matmul, linear, matmul
 from tests.arithmetic.test_matmul import assert_same
 
 MACS = (
@@ -104,3 +104,35 @@ def test_shapes_that_do_not_fit_are_one_line(x: Any, w: Any, options: dict[str, 
 def test_no_images_give_no_outputs() -> None:
     out = layer_conv(np.zeros((0, 3, 5, 5), np.float32), np.ones((4, 3, 3, 3), np.float32), Mac())
     assert out.shape == (0, 4, 3, 3)
+
+
+def test_encoded_convolution_scales_the_integer_sums() -> None:
+    rng = np.random.default_rng(2)
+    x = qsim.encode(rng.standard_normal((2, 4, 6, 6)).astype(np.float32), "uint8+zp@tensor:float32")
+    w = qsim.encode(rng.standard_normal((3, 4, 3, 3)).astype(np.float32), "int8@channel:float32", axis=0)
+    integers = layer_conv(
+        x.codes.astype(int) - int(x.zero_point), w.codes, Mac(accumulator="int32"), padding=1
+    )
+    scale = np.float64(x.scale) * w.scale.astype(np.float64)
+    ours = conv(x, w, Mac(accumulator="int32"), padding=1)
+    assert np.array_equal(ours, integers * scale[None, :, None, None])
+    shifted = conv(x, w, Mac(accumulator="int32"), bias=7 * scale, padding=1)
+    assert np.allclose(shifted - ours, (7 * scale)[None, :, None, None])
+
+
+def test_block_scales_of_a_convolution_are_multiplied_in() -> None:
+    rng = np.random.default_rng(3)
+    x = qsim.encode(rng.standard_normal((1, 32, 5, 5)).astype(np.float32), "mxfp4", axis=1)
+    w = qsim.encode(rng.standard_normal((3, 32, 2, 2)).astype(np.float32), "mxfp8_e4m3", axis=1)
+    values = [np.asarray(qsim.decode(q), np.float64) for q in (x, w)]
+    assert np.array_equal(conv(x, w), layer_conv(*values, Mac()))
+
+
+def test_encoded_linear_layer() -> None:
+    rng = np.random.default_rng(4)
+    x = qsim.encode(rng.standard_normal((5, 64)).astype(np.float32), "mxfp6_e3m2")
+    w = qsim.encode(rng.standard_normal((7, 64)).astype(np.float32), "int4@block32:float16")
+    expected = np.asarray(qsim.decode(x), np.float64) @ np.asarray(qsim.decode(w), np.float64).T
+    assert np.allclose(linear(x, w), expected, rtol=1e-6)
+    with pytest.raises(qsim.UserError, match="outputs, inputs"):
+        linear(x, np.ones((64, 7)))

@@ -88,3 +88,30 @@ def survey(x: NDArray[Any]) -> Facts:
         largest, lowest_bit = float(np.int64(top).view(np.float64)), int(lowest) - 1075
     is_zero = largest == 0.0
     return Facts(bool(is_finite), largest, 0 if is_zero else lowest_bit, max(int(digits), 1))
+
+
+@kernel
+def _widest_block32(bits: Any, block: int) -> Any:
+    """Over blocks of a row: the largest count of digits from the lowest set bit to the leading bit of any value."""
+    widest = np.int32(1)
+    for row in range(bits.shape[0]):
+        for start in range(0, bits.shape[1], block):
+            values = bits[row, start : start + block]
+            lowest, top = np.int32(1 << 20), np.int32(0)
+            for i in range(len(values)):
+                magnitude = np.int32(values[i] & np.int32(0x7FFFFFFF))
+                exponent = np.int32(max(np.int32(magnitude >> np.int32(23)), np.int32(1)))
+                hidden = np.int32(0x800000) if magnitude >= np.int32(0x800000) else np.int32(0)
+                fraction = np.int32((magnitude & np.int32(0x7FFFFF)) | hidden)
+                zeros = _trailing_zeros(np.int32(fraction | np.int32(0x1000000)))
+                lowest = min(lowest, np.int32(exponent + zeros) if magnitude != 0 else np.int32(1 << 20))
+                top = max(top, exponent if magnitude != 0 else np.int32(0))
+            widest = max(widest, np.int32(top + np.int32(24) - lowest))
+    return widest
+
+
+def widest_block(x: NDArray[np.float32], block: int) -> int:
+    """x [rows, K], finite: the digits that hold every value of a block of `block` along K, as integers in units of
+    some bit; the largest such count of any block.
+    """
+    return int(_widest_block32(np.require(x, requirements=["C", "W"]).view(np.int32), block))

@@ -24,6 +24,8 @@ _VECTOR_BYTES = 64 if HAS_AVX512 else 32
 # Rows and vectors of a tile by bytes of an element: with the operands they fill the 32 (16) vector registers.
 _TILES = {2: (4, 2), 4: (4, 4), 8: (4, 4)} if HAS_AVX512 else {2: (4, 2), 4: (4, 2), 8: (4, 2)}
 
+_CACHE_BYTES = 1 << 18  # of the second-level cache, for one operand
+
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _ELEMENTS = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int16: ir.IntType(16)}
 
@@ -279,14 +281,22 @@ _tile: Any = intrinsic(_tile_code)
 
 
 @kernel
+def rows_at_a_time(a: Any) -> int:
+    """Panels of a that stay in the second-level cache while the panels of b pass by."""
+    return max(1, _CACHE_BYTES // (a.shape[1] * a.itemsize))
+
+
+@kernel
 def multiply(a: Any, b: Any, out: Any, first: int, last: int, mode: Any) -> None:
     """out[i, j] += a[i] b[j] for the panels j = first..last-1.
 
     a is [panels, K * rows], b is [panels, K * columns], out [a panels, b panels, rows * columns]; all of one carrier.
     """
-    for j in range(first, last):
-        for i in range(len(a)):
-            _tile(a[i], b[j], out[i, j], mode)
+    step = rows_at_a_time(a)
+    for start in range(0, len(a), step):
+        for j in range(first, last):
+            for i in range(start, min(start + step, len(a))):
+                _tile(a[i], b[j], out[i, j], mode)
 
 
 @kernel
@@ -298,15 +308,17 @@ def multiply_blocks(
     a_block, b_block: elements of a panel of a and of b that hold one block of the reduction.
     """
     partial = np.zeros_like(out[0, 0])
-    for j in range(first, last):
-        for i in range(len(a)):
-            total = out[i, j]
-            for block in range((a.shape[1] + a_block - 1) // a_block):
-                partial[:] = 0
-                a_part = a[i, block * a_block : (block + 1) * a_block]
-                _tile(a_part, b[j, block * b_block : (block + 1) * b_block], partial, mode)
-                for n in range(len(total)):
-                    total[n] += partial[n]
+    step = rows_at_a_time(a)
+    for start in range(0, len(a), step):
+        for j in range(first, last):
+            for i in range(start, min(start + step, len(a))):
+                total = out[i, j]
+                for block in range((a.shape[1] + a_block - 1) // a_block):
+                    partial[:] = 0
+                    a_part = a[i, block * a_block : (block + 1) * a_block]
+                    _tile(a_part, b[j, block * b_block : (block + 1) * b_block], partial, mode)
+                    for n in range(len(total)):
+                        total[n] += partial[n]
 
 
 @kernel
@@ -314,14 +326,16 @@ def multiply_wide_blocks(
     a: Any, b: Any, out: Any, first: int, last: int, a_block: int, b_block: int, mode: Any
 ) -> None:
     """As `multiply_blocks` in float64, which holds out plus a block exactly: then rounds that to float32."""
-    for j in range(first, last):
-        for i in range(len(a)):
-            total = out[i, j]
-            for block in range((a.shape[1] + a_block - 1) // a_block):
-                a_part = a[i, block * a_block : (block + 1) * a_block]
-                _tile(a_part, b[j, block * b_block : (block + 1) * b_block], total, mode)
-                for n in range(len(total)):
-                    total[n] = np.float32(total[n])
+    step = rows_at_a_time(a)
+    for start in range(0, len(a), step):
+        for j in range(first, last):
+            for i in range(start, min(start + step, len(a))):
+                total = out[i, j]
+                for block in range((a.shape[1] + a_block - 1) // a_block):
+                    a_part = a[i, block * a_block : (block + 1) * a_block]
+                    _tile(a_part, b[j, block * b_block : (block + 1) * b_block], total, mode)
+                    for n in range(len(total)):
+                        total[n] = np.float32(total[n])
 
 
 @kernel
