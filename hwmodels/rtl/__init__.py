@@ -1,0 +1,57 @@
+"""Circuits as Verilog, made from the same specs and Mac objects that the emulator computes with.
+
+A circuit is a frozen dataclass of facts (MacUnit("int8", "int8", Mac(accumulator="int32"))); `generate` writes it as one
+Verilog file that stands alone, `simulate` runs it in Icarus Verilog. The modules they are put together from stand in
+hwmodels/rtl/verilog, one a file.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hwmodels.rtl.accumulators import MacUnit
+from hwmodels.rtl.arrays import BitSerialDot, LayerUnit, ProcessingElement, SystolicArray
+from hwmodels.rtl.blocks import BlockDot
+from hwmodels.rtl.converters import Adder, Converter
+from hwmodels.rtl.design import Design, Port
+from hwmodels.rtl.products import DotUnit, Multiplier
+from hwmodels.rtl.requantizers import Maximum, Requantizer, ThresholdUnit
+from hwmodels.rtl.simulate import has_simulator, simulate
+
+__all__ = [
+    "Adder",
+    "BitSerialDot",
+    "BlockDot",
+    "Circuit",
+    "Converter",
+    "Design",
+    "DotUnit",
+    "LayerUnit",
+    "MacUnit",
+    "Maximum",
+    "Multiplier",
+    "Port",
+    "ProcessingElement",
+    "Requantizer",
+    "SystolicArray",
+    "ThresholdUnit",
+    "generate",
+    "has_simulator",
+    "simulate",
+]
+
+
+class Circuit(Protocol):
+    """Anything that can say what it looks like in Verilog."""
+
+    def design(self) -> Design:
+        """The circuit with its ports."""
+        ...
+
+
+def generate(circuit: Circuit) -> Design:
+    """Verilog and ports of a circuit; `generate(c).verilog` is a complete file.
+
+    Raises UserError for formats and casts that have no circuit.
+    """
+    return circuit.design()
