@@ -27,6 +27,8 @@ _HOME = {
     "pack": "qsim.casting",
     "unpack": "qsim.casting",
     "Quantized": "qsim.casting",
+    "Mac": "qsim.arithmetic.mac",
+    "matmul": "qsim.arithmetic.matrix_product",
     "Graph": "qsim.graph",
     "load_model": "qsim.graph",
     "BitPlan": "qsim.plan",

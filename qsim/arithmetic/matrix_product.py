@@ -39,7 +39,8 @@ def matmul(
         and [..., K, N], leading axes broadcast, vectors allowed. Arrays hold the numbers that enter the multiplier.
         Of encoded operands the elements enter (integers less their zero point). A scale that is constant along K
         multiplies the finished sum; one that changes multiplies the sum of each chunk where mac.chunk is set, its
-        accumulator is not "exact" and chunks do not cross blocks, else every element on its way in.
+        accumulator is not "exact" and chunks do not cross blocks, else every element on its way in. Of a scale that
+        itself has one scale for the tensor (nvfp4), that one multiplies the finished sum.
     bias: broadcast to the result; where the accumulator starts. For encoded operands it is divided by their scale.
     output: a number system the accumulator is cast to at the end, by qsim.quantize.
     mantissa: fraction bits of array operands, for L-Mul; encoded ones know theirs. seed: for stochastic rounding.

@@ -79,10 +79,10 @@ def _last(values: Array, axis: int) -> Array:
     return values if axis == -1 or values.ndim < 2 else np.swapaxes(values, -1, -2)
 
 
-def _elements(q: Any) -> tuple[Array, Array | None]:
-    """Element values, zero points subtracted, and the scale of each element (a broadcast view), or None."""
+def _elements(q: Any, scale: Array | None) -> tuple[Array, Array | None]:
+    """Element values, zero points subtracted, and `scale` of each element (a broadcast view), or None."""
     spec: Spec = q.spec
-    scale, zero_point = (None if part is None else _numpy(part) for part in (q.scale, q.zero_point))
+    zero_point = None if q.zero_point is None else _numpy(q.zero_point)
     values = spec.element.decode(_numpy(q.codes)).reshape(q.shape)
     if spec.granularity is None or scale is None:
         return values, None
@@ -96,7 +96,8 @@ def _quantized_operand(q: Any, reduction: int) -> Operand:
     """A scale that is constant along the reduction is taken out of the sum."""
     element = q.spec.element
     fraction_bits = element.mantissa if isinstance(element, Float) else None
-    values, full = _elements(q)
+    scale, factor = _without_tensor_scale(q)
+    values, full = _elements(q, scale)
     values = _last(values, reduction)
     if full is None:
         is_integer = isinstance(element, Integer)
@@ -104,9 +105,23 @@ def _quantized_operand(q: Any, reduction: int) -> Operand:
     full = _last(full, reduction)
     changes = np.any(full[..., 1:] != full[..., :-1], axis=tuple(range(full.ndim - 1))).nonzero()[0] + 1
     if not len(changes):
-        return Operand(values, scale=full[..., :1], fraction_bits=fraction_bits, is_coded=True)
+        return Operand(values, scale=full[..., :1] * factor, fraction_bits=fraction_bits, is_coded=True)
     block = int(np.gcd.reduce(changes))
-    return Operand(values, None, full[..., ::block], block, fraction_bits, is_coded=True)
+    outer = None if factor == 1.0 else np.full((*full.shape[:-1], 1), factor)
+    return Operand(values, outer, full[..., ::block], block, fraction_bits, is_coded=True)
+
+
+def _without_tensor_scale(q: Any) -> tuple[Array | None, float]:
+    """(scale, factor): of a scale whose own scale is one number (nvfp4) the stored scale and that number.
+
+    Hardware applies that number to the finished sum. The effective scale is their product, rounded to its dtype.
+    """
+    scale = None if q.scale is None else _numpy(q.scale)
+    if scale is None or len(q.levels) != 2 or _numpy(q.levels[1]).size != 1:
+        return scale, 1.0
+    stored, factor = _numpy(q.levels[0]), float(_numpy(q.levels[1]).reshape(()))
+    product = stored.astype(np.float64) * factor
+    return (stored, factor) if np.array_equal(product.astype(scale.dtype), scale) else (scale, 1.0)
 
 
 def channel_operand(x: Any, axis: int, what: str) -> tuple[Array, Array | None]:
@@ -116,7 +131,7 @@ def channel_operand(x: Any, axis: int, what: str) -> tuple[Array, Array | None]:
     """
     if not hasattr(x, "codes"):
         return as_array(x, what), None
-    values, full = _elements(x)
+    values, full = _elements(x, None if x.scale is None else _numpy(x.scale))
     if full is None:
         return values, None
     first = full[tuple(slice(None) if a == axis % full.ndim else slice(0, 1) for a in range(full.ndim))]

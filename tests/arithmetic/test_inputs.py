@@ -162,3 +162,16 @@ def test_bias_of_encoded_operands_is_in_units_of_the_result() -> None:
         [0, 100 * scale, 1.0],
         atol=scale,
     )
+
+
+def test_the_scale_of_all_nvfp4_scales_is_taken_out_of_the_sum() -> None:
+    a, b = qsim.encode(A, "nvfp4"), qsim.encode(B, "nvfp4", axis=0)
+    tensor_scale = float(np.asarray(a.levels[-1])) * float(np.asarray(b.levels[-1]))
+    values = [np.asarray(q.spec.element.decode(q.codes)) for q in (a, b)]
+    blocks = [np.repeat(np.asarray(q.levels[0], np.float64), 16, axis) for q, axis in ((a, 1), (b, 0))]
+    inner = (values[0] * blocks[0]) @ (values[1] * blocks[1])
+    assert np.array_equal(matmul(a, b), inner * tensor_scale)
+    across = Mac(lanes=16, accumulator="float32")
+    assert np.array_equal(
+        matmul(a, b, across), matmul(values[0] * blocks[0], values[1] * blocks[1], across) * tensor_scale
+    )

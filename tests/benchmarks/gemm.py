@@ -40,8 +40,9 @@ def cases(size: int) -> dict[str, Callable[[], Any]]:
     int8 = rng.integers(-128, 128, (2, size, size)).astype(np.int8)
     blocks = {
         name: [qsim.quantize(normal[i], name, axis=axis) for i, axis in ((0, -1), (1, -2))]
-        for name in ("mxfp8_e4m3", "mxfp6_e3m2", "mxfp4", "mxint8", "nvfp4")
+        for name in ("mxfp8_e4m3", "mxfp6_e3m2", "mxfp4", "mxint8")
     }
+    nvfp4 = [qsim.encode(normal[i], "nvfp4", axis=axis) for i, axis in ((0, -1), (1, -2))]
     half, across = "float16/ieee", qsim.Mac(lanes=32, accumulator="float32")
     units = {
         "float32 BLAS": lambda: normal[0] @ normal[1],
@@ -62,6 +63,7 @@ def cases(size: int) -> dict[str, Callable[[], Any]]:
         "e4m3fn, exact": (e4m3, qsim.Mac()),
         "e5m2, exact": (e5m2, qsim.Mac()),
         "e5m2 all exponents, exact": (wide, qsim.Mac()),
+        "nvfp4 (encoded), float32 across": (nvfp4, qsim.Mac(lanes=16, accumulator="float32")),
         **{f"{name}, float32 across blocks": (pair, across) for name, pair in blocks.items()},
     }
     return {
