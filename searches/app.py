@@ -143,7 +143,7 @@ def _write(folder: Path, config: DictConfig, graph: Graph, job: MainJob, outcome
         )
         + "\n"
     )
-    exported = _export(folder, config, graph, job, outcome)
+    exported = _export(folder, config, graph, outcome)
     run = load_run(folder, graph.name)
     shown = named_objectives(run.table, _shown_costs(job, outcome))
     _, picture = save_front({run.name: run.table}, folder, shown)
@@ -161,23 +161,25 @@ def _shown_costs(job: MainJob, outcome: Outcome) -> list[str]:
     return list(dict.fromkeys(names))[:4]
 
 
-def _export(folder: Path, config: DictConfig, graph: Graph, job: MainJob, outcome: Outcome) -> dict[str, str]:
-    """The chosen plan in every format asked for, or in plain words why the format cannot hold it."""
+def _export(folder: Path, config: DictConfig, graph: Graph, outcome: Outcome) -> dict[str, str]:
+    """The cheapest accepted plan that each format can hold, and in plain words why it is not the chosen one."""
+    return {name: _export_one(folder, graph, outcome, name) for name in config.export.formats}
+
+
+def _export_one(folder: Path, graph: Graph, outcome: Outcome, name: str) -> str:
     import qsim
 
-    results = {}
-    for name in config.export.formats:
+    refusals = []
+    for plan_id in outcome.accepted:
         try:
             path = qsim.export(
-                graph,
-                outcome.plans[outcome.chosen],
-                name,
-                folder / "export" / f"{outcome.chosen}.{name}.onnx",
+                graph, outcome.plans[plan_id], name, folder / "export" / f"{plan_id}.{name}.onnx"
             )
-            results[name] = str(path)
         except UserError as error:
-            results[name] = f"not written: {error}"
-    return results
+            refusals.append(str(error))
+        else:
+            return f"{path} ({'chosen plan' if not refusals else f'not the chosen plan: {refusals[0]}'})"
+    return f"not written: {refusals[0]}"
 
 
 def _present(folder: Path, job: MainJob, outcome: Outcome, exported: dict[str, str], seconds: float) -> None:

@@ -48,15 +48,23 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """rows: the results table, one row a measured configuration; chosen: id of the plan to ship."""
+    """rows: the results table, one row a measured configuration.
+
+    chosen: id of the plan to ship, the cheapest accepted one; accepted: ids of all that the metric accepts on the
+    choosing half, the cheapest first (the best plan alone where none is accepted).
+    """
 
     rows: pd.DataFrame
     plans: Mapping[str, BitPlan]
     layer_costs: Mapping[str, pd.DataFrame]
-    chosen: str
+    accepted: tuple[str, ...]
     objective: str
     search: SearchResult
     sensitivities: pd.DataFrame
+
+    @property
+    def chosen(self) -> str:
+        return self.accepted[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +97,12 @@ class MainJob:
             found = self._solve_otherwise(problem, found)
             for selection in self.track(found.selections, "measuring plans", len(found.selections)):
                 self.ledger.record(self._parts(selection), self.settings.solver)
-        chosen = self._choose(problem)
-        table = self.ledger.table(self.objective, chosen)
+        accepted = self._accepted()
         return Outcome(
-            table,
+            self.ledger.table(self.objective, accepted[0]),
             self.ledger.plans,
             self.ledger.layer_costs,
-            chosen,
+            accepted,
             self.objective,
             found,
             self._sensitivity_table(sensitivities),
@@ -152,18 +159,16 @@ class MainJob:
         return [(group, choice if choice in group.choices else group.choices[0]) for group in self.groups]
 
     def _walk_front(self, selections: Sequence[Selection], problem: Problem) -> None:
-        """Measure points of the additive front: half of them evenly spaced in cost, then, by bisection, those around
-        the cheapest that the metric accepts, where the choice falls.
+        """Measure points of the additive front: half of them evenly spaced in cost, the others where the choice falls,
+        around the cheapest that the metric accepts.
         """
         by_cost = sorted(selections, key=lambda selection: selection.totals[self.objective])
         count = min(self.settings.measured_plans, len(by_cost))
-        queue = _spread_indices([self._cost(problem, selection) for selection in by_cost], (count + 1) // 2)
-        rows: dict[int, Row] = {}
-        for _ in self.track(range(count), "plans of the front", count):
-            index = queue.pop(0) if queue else _between(rows, self._is_accepted)
-            if index is None:
-                break
-            rows[index] = self.ledger.record(self._parts(by_cost[index]), "ilp")
+        spread = _spread_indices([self._cost(problem, selection) for selection in by_cost], (count + 1) // 2)
+        accepted: dict[int, bool] = {}
+        for step in self.track(range(count), "plans of the front", count):
+            index = spread[step] if step < len(spread) else _next_index(accepted, len(by_cost))
+            accepted[index] = self._is_accepted(self.ledger.record(self._parts(by_cost[index]), "ilp"))
 
     def _cost(self, problem: Problem, selection: Selection) -> float:
         return problem.value(self.objective, selection.totals[self.objective])
@@ -196,15 +201,16 @@ class MainJob:
             mapper=mapper,
         )
 
-    def _choose(self, problem: Problem) -> str:
-        """The cheapest plan within the budgets that the metric accepts; failing that, the best one."""
+    def _accepted(self) -> tuple[str, ...]:
+        """Plans within the budgets that the metric accepts, the cheapest first; failing that, the best one."""
         plans = [
             row for row in self.ledger.rows[1:] if _meets(row, self.settings.budgets)
         ] or self.ledger.rows[1:]
-        accepted = [row for row in plans if self._is_accepted(row)]
-        if not accepted:
-            return str(min(plans, key=lambda row: (self.ledger.loss(row), row["plan_id"]))["plan_id"])
-        return str(min(accepted, key=lambda row: (row[self.objective], row["plan_id"]))["plan_id"])
+        accepted = sorted(
+            filter(self._is_accepted, plans), key=lambda row: (row[self.objective], row["plan_id"])
+        )
+        best = min(plans, key=lambda row: (self.ledger.loss(row), row["plan_id"]))
+        return tuple(str(row["plan_id"]) for row in accepted) or (str(best["plan_id"]),)
 
     def _sensitivity_table(self, sensitivities: Sequence[Array]) -> pd.DataFrame:
         return pd.DataFrame(
@@ -229,13 +235,16 @@ def _spread_indices(costs: Sequence[float], count: int) -> list[int]:
     return sorted({int(np.abs(logarithms - value).argmin()) for value in wanted})
 
 
-def _between(rows: Mapping[int, Row], is_accepted: Callable[[Row], bool]) -> int | None:
-    """The unmeasured point half-way between the cheapest accepted one and the next cheaper measured; None when
-    there is none.
+def _next_index(accepted: Mapping[int, bool], count: int) -> int:
+    """The point of a front of `count`, cheapest first, to measure next.
+
+    Half-way between the cheapest accepted point and the next cheaper measured one; where those are neighbours,
+    the nearest unmeasured one below (measured curves are not monotone), failing that above.
     """
-    measured = sorted(rows)
-    accepted = [index for index in measured if is_accepted(rows[index])]
-    upper = accepted[0] if accepted else measured[-1] + 1
-    lower = max((index for index in measured if index < upper), default=-1)
-    middle = (lower + upper) // 2
-    return middle if lower < middle < upper else None
+    upper = min((index for index, good in accepted.items() if good), default=count)
+    lower = max((index for index in accepted if index < upper), default=-1)
+    if upper - lower > 1:
+        return (lower + upper) // 2
+    unmeasured = [index for index in range(count) if index not in accepted]
+    below = [index for index in unmeasured if index < upper]
+    return max(below) if below else min(unmeasured)
