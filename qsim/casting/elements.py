@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from qsim.casting.rounding import rounds_away
 from qsim.casting.tables import cast_to_table
 from qsim.errors import UserError
-from qsim.formats import Element, Float, TableElement, TwosComplement
+from qsim.formats import FLOAT16, FLOAT32, FLOAT64, Element, Float, TableElement, TwosComplement
 from qsim.spec import Cast, Rounding
 
 Array = NDArray[np.float64]
+
+NATIVE: dict[Element, Any] = {FLOAT16: np.float16, FLOAT32: np.float32, FLOAT64: np.float64}
 
 # Stands for any nonzero rest below every rounding threshold (32 random bits), where float64 would underflow.
 _TINY = 2.0**-200
@@ -36,6 +38,9 @@ def cast_to_element(x: Array, element: Element, cast: Cast, random_bits: NDArray
         if isinstance(element, TwosComplement):
             return np.ldexp(cast_to_code(x, element, cast, random_bits), element.step_exponent)
         if isinstance(element, Float):
+            native = NATIVE.get(element)
+            if native is not None and cast == Cast():  # the processor's own conversion
+                return np.clip(x, element.lowest, element.largest).astype(native).astype(np.float64)
             return _cast_to_float(x, element, cast, random_bits)
     if isinstance(element, TableElement):
         return cast_to_table(x, element, cast, random_bits)

@@ -33,7 +33,7 @@ from qsim.spec import POWER_OF_TWO_RULES, Cast, Scale, Spec
 
 Array = NDArray[np.floating[Any]]
 
-_ZERO_AMAX_EXPONENT = -126
+ZERO_AMAX_EXPONENT = -126
 
 
 def compute_scale(x: Array, spec: Spec, axis: int = -1) -> tuple[Array, NDArray[np.int64] | None]:
@@ -55,7 +55,7 @@ def compute_levels(
     if spec.scale.rule == "minmax":
         return _minmax(finite, spec, axis, x.dtype)
     peaks = reduce_groups(np.abs(finite), spec.granularity, axis, np.max, 0.0)
-    divisor = _divisor(spec.element, spec.scale.rule)
+    divisor = divisor_of(spec.element, spec.scale.rule)
     return tuple(_levels(peaks, divisor, spec.element, spec.scale, axis, x.dtype)), None
 
 
@@ -90,7 +90,8 @@ def _inverse(levels: list[Array], scale: Scale, axis: int) -> Array:
     return np.asarray(spread(outer, scale.granularity, shape, outer_axis) / levels[0])
 
 
-def _divisor(element: Element, rule: str) -> float:
+def divisor_of(element: Element, rule: str) -> float:
+    """What the largest magnitude of a group is divided by: amax and amax_half."""
     if rule == "amax_half":
         assert isinstance(element, Integer)
         return element.largest_code + 0.5
@@ -108,7 +109,7 @@ def _levels(
         return [_to_scale_format(ideal, scale.element).astype(dtype)]
     outer_axis = nested_axis(scale.granularity, peaks.ndim, axis)
     outer_peaks = reduce_groups(peaks, scale.granularity, outer_axis, np.max, 0.0)
-    outer_divisor = divisor * _divisor(scale.element, scale.scale.rule)
+    outer_divisor = divisor * divisor_of(scale.element, scale.scale.rule)
     outer = _levels(outer_peaks, outer_divisor, scale.element, scale.scale, axis, dtype)
     outer_product = _product(outer, scale.scale, axis)
     own = ideal.astype(dtype) / spread(outer_product, scale.granularity, peaks.shape, outer_axis)
@@ -126,7 +127,7 @@ def _to_scale_format(ideal: Array, element: Element) -> NDArray[np.float64]:
 def power_of_two_scale(peaks: Array, element: Element, rule: str) -> NDArray[np.float64]:
     """2^k by one of the rules floor, ceil, even and rceil, for the largest magnitude of each group."""
     mantissa, exponent = np.frexp(
-        np.where(peaks > 0, peaks, 2.0**_ZERO_AMAX_EXPONENT)
+        np.where(peaks > 0, peaks, 2.0**ZERO_AMAX_EXPONENT)
     )  # peak = mantissa * 2^exponent
     largest_mantissa, largest_exponent = np.frexp(element.largest)
     power = exponent - largest_exponent

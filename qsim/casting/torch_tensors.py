@@ -1,8 +1,8 @@
 """torch tensors through the same casts: same bits, same device, straight-through gradient.
 
-A CPU tensor shares its memory with NumPy and goes through the same code. A tensor on another device is cast
-on the host and sent back, with the same bits. This is the only module here that imports torch, when a tensor
-arrives.
+A CPU tensor shares its memory with NumPy and goes through the same code. A CUDA tensor stays on its device where
+qsim.casting.torch_device covers the cast; else, as on other devices, it is cast on the host and sent back, with the
+same bits. The modules torch_* here are the only ones that import torch, when a tensor arrives.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qsim.casting.encode import Quantized, decode, encode
 from qsim.casting.quantize import quantize
+from qsim.casting.torch_device import quantize_on_device
 from qsim.errors import UserError
 from qsim.spec import Spec
 
@@ -71,6 +72,11 @@ def _write(x: torch.Tensor, spec: Spec, out: torch.Tensor, options: dict[str, An
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: torch.Tensor, spec: Spec, options: dict[str, Any]) -> torch.Tensor:
+        if x.device.type == "cuda":
+            narrow = x.dtype in (torch.bfloat16, torch.float16)
+            result = quantize_on_device((x.float() if narrow else x).detach(), spec, **options)
+            if result is not None:
+                return result.to(x.dtype)
         arguments = {name: to_numpy(value) for name, value in options.items()}
         return from_numpy(quantize(to_numpy(x), spec, **arguments), x).to(x.dtype)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ class Float(Element):
         """log2 of the step between subnormal numbers."""
         return self.smallest_exponent - self.mantissa
 
-    @property
+    @cached_property
     def largest(self) -> float:
         return float(self.decode(np.array([self.top_code]))[0])
 

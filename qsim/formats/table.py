@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ class TableElement(Element):
         """Value of code 0, 1, 2, ..."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def grid(self) -> Grid:
         return _grid(self)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import qsim
 from qsim.casting import fast
 from qsim.casting.quantize import quantize_generally
 from qsim.errors import SpecError, UserError
@@ -156,6 +157,21 @@ def test_given_scales_and_zero_points(spec: str, axis: int) -> None:
     scale = draw.uniform(0.01, 0.1, shape).astype(np.float32)
     zero_point = draw.integers(int(parsed.element.lowest), int(parsed.element.largest) + 1, shape)
     check(spec, x, axis=axis, scale=scale, zero_point=zero_point)
+
+
+@pytest.mark.parametrize("spec", ["mxfp4", "int8/saturate_symmetric@tensor:e8m0", "e4m3fn@tensor:e8m0"])
+def test_a_given_scale_need_not_be_a_power_of_two_where_computed_ones_are(spec: str) -> None:
+    """The quotient is float64 then, whatever the data: x / s with s a power of two is exact by this rule."""
+    scale = np.float32(0.3)
+    ties = (np.arange(-3008, 3008, dtype=np.float32) / 16) * scale
+    x = np.concatenate([ties, np.nextafter(ties, np.float32(999)), np.nextafter(ties, np.float32(-999))])
+    check(spec, x, scale=scale)
+    check(spec, x, scale=np.float32(0.25))
+
+
+def test_a_zero_point_outside_the_symmetric_range_is_left_to_the_general_path() -> None:
+    x, spec = np.array([-3.0, 0.0, 5.0], np.float32), "int8+zp/saturate_symmetric@tensor:float32"
+    assert qsim.quantize(x, spec, scale=1.0, zero_point=-128).tolist() == [1, 1, 5]
 
 
 def test_ties_of_a_quotient_are_those_of_float32_division() -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from qsim.casting.elements import cast_to_element
 from qsim.casting.fast import codebook
 from qsim.casting.fast.blocks import round_blocks, stretches_of
-from qsim.casting.fast.facts import mode_of
-from qsim.casting.fast.modes import Given, NearestEven, Seeded, Stochastic
+from qsim.casting.fast.facts import choose_mode, saturates
+from qsim.casting.fast.modes import Given, Seeded, Stochastic
 from qsim.casting.fast.scales import FLAT_PIECE, block_rule, dynamic_levels, rows_in_blocks
 from qsim.casting.fast.segments import round_columns, round_segments
 from qsim.casting.fast.threads import spread
@@ -38,7 +38,12 @@ def quantize(
     out: Array | None,
 ) -> Array | None:
     """See qsim.casting.fast.quantize; the affine rule is divide."""
-    chosen = _choose_mode(spec, x, zero_point)
+    offset: Array | None = None
+    effective: Array | None = None
+    if scale is not None:
+        levels, offset = scale_of(x, spec, axis, scale, zero_point)
+        effective = effective_scale(levels, spec, axis)
+    chosen = _choose_mode(spec, x, effective)
     if chosen is None:
         return None
     working, mode = chosen
@@ -48,11 +53,6 @@ def quantize(
     moves = grouped and axis % x.ndim != x.ndim - 1
     if mode is None or (moves and not _may_move(spec)):
         return None
-    offset: Array | None = None
-    effective: Array | None = None
-    if scale is not None:
-        levels, offset = scale_of(x, spec, axis, scale, zero_point)
-        effective = effective_scale(levels, spec, axis)
     if moves:
         effective = None if effective is None else np.moveaxis(effective, axis, -1)
         offset = None if offset is None else np.moveaxis(offset, axis, -1)
@@ -80,34 +80,29 @@ def _may_move(spec: Spec) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------- what rounds a value
-def _choose_mode(spec: Spec, x: Array, zero_point: Any) -> tuple[Any, Any] | None:
-    """(type of scales and quotients, mode); None where no kernel is exact."""
-    if spec.has_zero_point and zero_point is not None and not spec.cast.overflow.startswith("saturate"):
-        return None
-    if spec.has_zero_point and spec.cast.overflow == "saturate_zero":
-        return None
+def _choose_mode(spec: Spec, x: Array, given: Array | None) -> tuple[Any, Any] | None:
+    """(type of scales and quotients, mode) under a `given` scale, if any; None where no kernel is exact."""
+    needs_wide = _are_others_than_powers(spec, given)
+    chosen = choose_mode(spec, x.dtype.type, needs_wide)  # type: ignore[arg-type]  # classes are hashable
+    if chosen is not None:
+        return chosen
     element, cast = spec.element, spec.cast
-    divides_exactly = spec.scale is not None and spec.scale.is_power_of_two
-    if x.dtype == np.float32:
-        mode = mode_of(element, cast, np.float32)
-        # A quotient that underflows float32 rounds to nearest all the same, but not in the other modes.
-        if mode is not None and (not divides_exactly or (isinstance(mode, NearestEven) and _saturates(cast))):
-            return np.float32, mode
-    mode = mode_of(element, cast, np.float64)
-    if mode is not None:
-        return (np.float64 if divides_exactly else x.dtype.type), mode
-    if x.dtype != np.float32 or x.size < TABLE_WORTH or cast.rounding.is_stochastic:
+    if needs_wide or spec.has_zero_point or cast.rounding.is_stochastic:
         return None
-    is_forgiving = cast.rounding.kind == "nearest_even" and _saturates(cast) and element.smallest >= 2.0**-100
-    if divides_exactly and not is_forgiving:
+    if x.dtype != np.float32 or x.size < TABLE_WORTH:
+        return None
+    is_forgiving = cast.rounding.kind == "nearest_even" and saturates(cast) and element.smallest >= 2.0**-100
+    if spec.scale is not None and spec.scale.is_power_of_two and not is_forgiving:
         return None
     book = _codebook(element, cast)
     return None if book is None else (np.float32, book)
 
 
-def _saturates(cast: Cast) -> bool:
-    """Whether a quotient that overflowed to infinity ends like any other large one."""
-    return cast.overflow in ("saturate", "saturate_symmetric")
+def _are_others_than_powers(spec: Spec, given: Array | None) -> bool:
+    """Whether a scale was given that is no power of two although those of the spec are."""
+    if given is None or spec.scale is None or not spec.scale.is_power_of_two:
+        return False
+    return bool((np.frexp(given)[0] != 0.5).any())
 
 
 @lru_cache(maxsize=32)

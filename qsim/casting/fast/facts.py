@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from qsim.casting.fast.modes import (
     Stochastic,
 )
 from qsim.formats import E8M0, Element, Float, Integer, TwosComplement
-from qsim.spec import Cast, Rounding, Scale
+from qsim.spec import Cast, Rounding, Scale, Spec
 
 Carrier = type[np.float32] | type[np.float64]
 Mode = NearestEven | NearestEvenWide | Directed | Stochastic
@@ -34,6 +35,33 @@ _IF_INEXACT = 0.0
 _NEVER = 1.0
 
 
+@lru_cache(maxsize=1024)
+def choose_mode(spec: Spec, dtype: Carrier, needs_wide: bool = False) -> tuple[Carrier, Mode] | None:
+    """(type of scales and quotients, mode) for data of type `dtype`; None where no mode is exact.
+
+    needs_wide: a scale was given that is no power of two although the spec's are, so that quotients are float64.
+    """
+    element, cast = spec.element, spec.cast
+    if spec.has_zero_point and cast.overflow not in ("saturate", "saturate_finite"):
+        return None  # a zero point outside the symmetric range, or 0 put where the zero point is
+    divides_exactly = spec.scale is not None and spec.scale.is_power_of_two
+    if dtype is np.float32 and not needs_wide:
+        mode = mode_of(element, cast, np.float32)
+        # A quotient that underflows float32 rounds to nearest all the same, but not in the other modes.
+        if mode is not None and (not divides_exactly or (isinstance(mode, NearestEven) and saturates(cast))):
+            return np.float32, mode
+    mode = mode_of(element, cast, np.float64)
+    if mode is None:
+        return None
+    return (np.float64 if divides_exactly else dtype), mode
+
+
+def saturates(cast: Cast) -> bool:
+    """Whether a quotient that overflowed to infinity ends like any other large one."""
+    return cast.overflow in ("saturate", "saturate_symmetric")
+
+
+@lru_cache(maxsize=1024)
 def mode_of(element: Element, cast: Cast, carrier: Carrier) -> Mode | None:
     """How a value of type `carrier` gets onto the grid of `element`; None if this carrier cannot do it exactly."""
     if isinstance(element, TwosComplement):
@@ -61,7 +89,8 @@ def mode_of(element: Element, cast: Cast, carrier: Carrier) -> Mode | None:
         *overflow,
         -0.0 if element.has_negative_zero else 0.0,
     )
-    grid = Grid(*map(carrier, facts))
+    with np.errstate(over="ignore"):  # a top beyond the carrier is infinity, which nothing exceeds
+        grid = Grid(*map(carrier, facts))
     if _is_normal(largest + guard, carrier) and _is_normal(smallest - mantissa - 2, carrier):
         return _with_rounding(grid, cast.rounding, carrier)
     is_wide = largest > _LARGEST_EXPONENT[carrier] and smallest < -_SHIFT
@@ -175,7 +204,7 @@ def amax_rule(
     if scale.rule == "amax_half":
         assert isinstance(element, Integer)
         divisor = element.largest_code + 0.5
-    mode = mode_of(scale.element, Cast(), carrier)
+    mode = mode_of(scale.element, Cast(), carrier)  # type: ignore[arg-type]  # numpy's classes are hashable
     if not isinstance(mode, NearestEven) or float(carrier(divisor)) != divisor:
         return None
     return AmaxRule(

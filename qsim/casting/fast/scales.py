@@ -6,6 +6,7 @@ The rules themselves are not written again: a tensor of one element per group, i
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,7 @@ def block_rule(x: Array, spec: Spec, working: Any) -> tuple[Any, Array]:
     """The rule `round_blocks` can follow for this spec, or None, and the peaks of the blocks if it took those."""
     assert spec.scale is not None and spec.granularity is not None
     scale, unknown = spec.scale, np.empty(0, x.dtype)
-    of_zero, _ = _levels_of_peaks(np.zeros(1, x.dtype), spec, -1)
-    for_zero = float(of_zero[0][0])
+    for_zero = _scale_of_zeros(spec, x.dtype)
     if scale.rule in POWER_OF_TWO_RULES:
         return power_of_two_rule(spec.element, scale, for_zero, working), unknown
     if scale.rule not in ("amax", "amax_half"):
@@ -40,6 +40,13 @@ def block_rule(x: Array, spec: Spec, working: Any) -> tuple[Any, Array]:
     peaks = _peaks_of_blocks(x, spec.granularity.block[0])
     levels, _ = _levels_of_peaks(peaks.max(keepdims=True), spec, -1)
     return amax_rule(spec.element, scale, for_zero, float(levels[1]), x.dtype.type), peaks
+
+
+@lru_cache(maxsize=256)
+def _scale_of_zeros(spec: Spec, dtype: np.dtype[Any]) -> float:
+    """The stored scale of a block of zeros."""
+    of_zero, _ = _levels_of_peaks(np.zeros(1, dtype), spec, -1)
+    return float(of_zero[0][0])
 
 
 def rows_in_blocks(x: Array, block: int) -> tuple[int, int]:
@@ -71,9 +78,15 @@ def dynamic_levels(x: Array, spec: Spec, axis: int) -> tuple[tuple[Array, ...], 
 
 def _levels_of_peaks(peaks: Array, spec: Spec, axis: int) -> tuple[tuple[Array, ...], Array | None]:
     """The levels of a tensor whose groups have these peaks: a tensor of one element a group has the same."""
+    return compute_levels(peaks, _of_single_elements(spec), axis)
+
+
+@lru_cache(maxsize=256)
+def _of_single_elements(spec: Spec) -> Spec:
+    """`spec` with blocks of one element."""
     assert spec.granularity is not None
     granularity = replace(spec.granularity, block=(1,) * len(spec.granularity.block))
-    return compute_levels(peaks, replace(spec, granularity=granularity), axis)
+    return replace(spec, granularity=granularity) if spec.granularity.block else spec
 
 
 def _levels_of_ranges(low: Array, high: Array, spec: Spec) -> tuple[tuple[Array, ...], Array | None]:

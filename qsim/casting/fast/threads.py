@@ -39,7 +39,8 @@ def get_threads() -> int:
 
 def spread(work: Callable[[int, int], bool], count: int, elements: int) -> bool:
     """Call work(first, last) over 0..count in as many threads as `elements` deserve; whether any call said True."""
-    threads = max(1, min(get_threads(), elements // BIG, count))
+    worth = min(elements // BIG, count)
+    threads = min(get_threads(), worth) if worth > 1 else 1
     if threads == 1:
         return bool(work(0, count))
     edges = [count * i // threads for i in range(threads + 1)]
