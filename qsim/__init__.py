@@ -27,6 +27,7 @@ _HOME = {
     "pack": "qsim.casting",
     "unpack": "qsim.casting",
     "Quantized": "qsim.casting",
+    "set_threads": "qsim.casting.fast",
     "Mac": "qsim.arithmetic.mac",
     "matmul": "qsim.arithmetic.matrix_product",
     "Graph": "qsim.graph",

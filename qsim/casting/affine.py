@@ -11,6 +11,7 @@ scale that is a power of two by its format is exact. Dequantization is (code - z
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from numpy.typing import NDArray
 
 from qsim.casting.elements import cast_to_code, cast_to_element
 from qsim.errors import UserError
-from qsim.formats import TwosComplement
-from qsim.spec import Spec
+from qsim.formats import Element, TwosComplement
+from qsim.spec import Cast, Spec
 
 AFFINE = ("divide", "reciprocal", "reciprocal_fma", "reciprocal_add")
 
 Array = NDArray[np.floating[Any]]
+ElementCast = Callable[[NDArray[np.float64], Element, Cast, Any], NDArray[np.float64]]
 
 
 def check_affine(affine: str, spec: Spec, dtype: np.dtype[Any]) -> None:
@@ -43,22 +45,29 @@ def divides(spec: Spec, affine: str) -> bool:
 
 
 def scaled_values(
-    x: Array, spec: Spec, factor: Array, zero_point: Array | float, affine: str, random_bits: Any
+    x: Array,
+    spec: Spec,
+    factor: Array,
+    zero_point: Array | float,
+    affine: str,
+    random_bits: Any,
+    cast: ElementCast = cast_to_element,
 ) -> NDArray[np.float64]:
     """The element values (for two's complement: codes less zero point, in steps) that `x` becomes.
 
     factor: the scale where `divides(spec, affine)`, else its inverse; it and `zero_point` broadcast against `x`.
-    Multiplied by the scale the result is the quantized tensor.
+    Multiplied by the scale the result is the quantized tensor. cast: `cast_to_element` or what gives its bits.
     """
-    element, cast = spec.element, spec.cast
+    element = spec.element
     with np.errstate(all="ignore"):
         quotient = _quotient(x, spec, factor, zero_point, affine)
-        if not isinstance(element, TwosComplement):
-            return cast_to_element(quotient, element, cast, random_bits)
+        if not element.has_zero_point:
+            return cast(quotient, element, spec.cast, random_bits)
+        assert isinstance(element, TwosComplement)
         if np.isnan(quotient).any():
             raise UserError(f"NaN in the input, but {element} has no NaN")
         shift = zero_point if affine in ("divide", "reciprocal") else 0.0
-        code = cast_to_code(quotient, element, cast, random_bits, shift)
+        code = cast_to_code(quotient, element, spec.cast, random_bits, shift)
     return np.ldexp(code - zero_point, element.step_exponent)
 
 

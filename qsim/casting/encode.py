@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from qsim.casting.quantize import (
     as_float_array,
     check_call,
     draw_bits,
+    fast_quantize,
     scale_of,
     to_dtype,
     values_under,
@@ -23,7 +25,7 @@ from qsim.casting.scales import effective_scale
 from qsim.errors import UserError
 from qsim.formats import Element, Float, Posit, TableElement, TwosComplement
 from qsim.parse import parse
-from qsim.spec import Spec
+from qsim.spec import Cast, Spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +74,27 @@ def encode(
     check_call(x, spec, axis, scale, zero_point, affine)
     bits, dtype = draw_bits(x.shape, spec, random_bits, seed), str(x.dtype)
     if spec.granularity is None:
-        codes = codes_of(cast_to_element(to_dtype(x, FLOAT64), spec.element, spec.cast, bits), spec.element)
+        codes = codes_of(_cast(to_dtype(x, FLOAT64), spec.element, spec.cast, bits), spec.element)
         return Quantized(codes, None, None, spec, x.shape, axis, (), dtype)
     levels, offset = scale_of(x, spec, axis, scale, zero_point)
-    values, shift = values_under(levels, offset, x, spec, axis, affine, bits)
+    values, shift = values_under(levels, offset, x, spec, axis, affine, bits, _cast)
     codes, total = codes_of(values, spec.element, shift), effective_scale(levels, spec, axis)
     return Quantized(codes, total, offset, spec, x.shape, axis, levels, dtype)
+
+
+def _cast(
+    x: NDArray[np.float64], element: Element, cast: Cast, bits: NDArray[Any] | None
+) -> NDArray[np.float64]:
+    """`cast_to_element` by the compiled kernels where they cover it: the same values."""
+    fast = fast_quantize()
+    values = fast and fast(x, _bare(element, cast), random_bits=bits)
+    return cast_to_element(x, element, cast, bits) if values is None else values
+
+
+@lru_cache(maxsize=256)
+def _bare(element: Element, cast: Cast) -> Spec:
+    """The element used as it is; a zero point comes with a scale only."""
+    return Spec(element, cast)
 
 
 def decode(q: Quantized) -> Any:
@@ -114,15 +131,13 @@ def codes_of(values: NDArray[np.float64], element: Element, zero_point: Any = 0.
 
 def _float_codes(values: NDArray[np.float64], element: Float) -> NDArray[Any]:
     magnitude = np.abs(values)
-    finite = np.where(np.isfinite(magnitude), magnitude, 1.0)
-    exponent = np.frexp(finite)[1] - 1
-    is_normal = (exponent >= element.smallest_exponent) & (finite > 0)
-    field = np.where(is_normal, exponent - element.smallest_exponent + element.has_zero, 0)
-    significand = np.ldexp(
-        finite, element.mantissa - np.where(is_normal, exponent, element.smallest_exponent)
-    )
-    fraction = significand - np.where(is_normal, 2.0**element.mantissa, 0.0)
-    codes = (field.astype(np.uint64) << np.uint64(element.mantissa)) + fraction.astype(np.uint64)
+    is_normal = magnitude >= 2.0**element.smallest_exponent
+    bits = magnitude.view(np.uint64) >> np.uint64(
+        52 - element.mantissa
+    )  # exponent and mantissa, float64's bias
+    rebias = np.uint64(1023 - element.bias << element.mantissa & (1 << 64) - 1)
+    subnormal = np.ldexp(np.where(is_normal | np.isnan(values), 0.0, magnitude), -element.step_exponent)
+    codes = np.where(is_normal, bits - rebias, subnormal.astype(np.uint64))
     if element.has_infinity:
         codes = np.where(np.isinf(magnitude), np.uint64(element.infinity_code), codes)
     if element.signed:

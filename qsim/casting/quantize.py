@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsim.casting.affine import check_affine, divides, scaled_values
+from qsim.casting.affine import ElementCast, check_affine, divides, scaled_values
 from qsim.casting.elements import cast_to_element
 from qsim.casting.groups import check_axis, fit, spread
 from qsim.casting.random_bits import seeded_bits
@@ -63,7 +63,7 @@ def quantize(
     x = as_float_array(x)
     check_call(x, spec, axis, scale, zero_point, affine, out)
     options = {"axis": axis, "scale": scale, "zero_point": zero_point, "affine": affine}
-    fast = _fast_quantize()
+    fast = fast_quantize()
     result = fast and fast(x, spec, random_bits=random_bits, seed=seed, out=out, **options)
     if result is not None:
         return result
@@ -71,7 +71,7 @@ def quantize(
 
 
 @cache
-def _fast_quantize() -> Any:
+def fast_quantize() -> Any:
     """The compiled kernels, where numba is installed."""
     try:
         return import_module("qsim.casting.fast").quantize
@@ -109,6 +109,7 @@ def values_under(
     axis: int,
     affine: str,
     bits: NDArray[Any] | None,
+    cast: ElementCast = cast_to_element,
 ) -> tuple[NDArray[np.float64], NDArray[Any] | float]:
     """The unscaled element values of `x` under a scale, and the zero point spread over `x`."""
     assert spec.granularity is not None
@@ -119,7 +120,7 @@ def values_under(
     if offset is not None:
         shift = spread(offset.astype(np.float64), spec.granularity, x.shape, axis)
     factor = spread(factor, spec.granularity, x.shape, axis)
-    return scaled_values(x, spec, factor, shift, affine, bits), shift
+    return scaled_values(x, spec, factor, shift, affine, bits, cast), shift
 
 
 def as_float_array(x: Any) -> NDArray[Any]:
