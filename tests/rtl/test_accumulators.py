@@ -53,7 +53,11 @@ def run(design: rtl.Design, weight: Array, activation: Array, **extra: Array) ->
     """The accumulator after every step, [sequences, steps]; weight and activation [sequences, steps, lanes]."""
     sequences, steps, lanes = weight.shape
     first = np.tile(np.arange(steps) == 0, sequences).astype(int)
-    vectors = {"first": first, "weight": weight.reshape(-1, lanes), "activation": activation.reshape(-1, lanes)}
+    vectors = {
+        "first": first,
+        "weight": weight.reshape(-1, lanes),
+        "activation": activation.reshape(-1, lanes),
+    }
     more = {name: np.repeat(values, steps) for name, values in extra.items()}
     return rtl.simulate(design, vectors | more)["acc"].reshape(sequences, steps)
 
@@ -76,9 +80,7 @@ def test_mac_unit_equals_matmul_after_every_step(weight: str, activation: str, m
     design = rtl.generate(rtl.MacUnit(weight, activation, mac, terms=STEPS * mac.lanes))
     out = run(design, w, x)
     for step in range(STEPS):
-        left, right = (
-            e.decode(codes[:, : step + 1]).reshape(SEQUENCES, -1) for e, codes in ((b, x), (a, w))
-        )
+        left, right = (e.decode(codes[:, : step + 1]).reshape(SEQUENCES, -1) for e, codes in ((b, x), (a, w)))
         expected = qsim.matmul(left[:, None, :], right[:, :, None], mac)[:, 0, 0]
         check(out[:, step], expected, design, mac.accumulator)
 

@@ -29,7 +29,13 @@ def hard_codes(element: Element, count: int, rng: np.random.Generator) -> Array:
     width = element.bits
     edges = {0, 1, 2, 3}
     for bit in range(width):
-        edges |= {1 << bit, (1 << bit) - 1, (1 << bit) + 1, (1 << width) - 1 - (1 << bit), (1 << width) - (1 << bit)}
+        edges |= {
+            1 << bit,
+            (1 << bit) - 1,
+            (1 << bit) + 1,
+            (1 << width) - 1 - (1 << bit),
+            (1 << width) - (1 << bit),
+        }
     edge_codes = np.array(sorted(code for code in edges if 0 <= code < 1 << width), object)
     drawn = rng.integers(0, 1 << min(width, 62), count).astype(object)
     drawn[::2] = rng.choice(edge_codes, len(drawn[::2]))

@@ -15,7 +15,6 @@ module float_add #(
     output [FIELD_BITS-1:0] field,
     output [WIDTH+3:0]      significand
 );
-    localparam [FIELD_BITS:0] FARTHEST = WIDTH + 3;
     wire a_is_larger = {a_field, a_significand} >= {b_field, b_significand};
     wire large_sign = a_is_larger ? a_sign : b_sign;
     wire [WIDTH-1:0] larger = a_is_larger ? a_significand : b_significand;
@@ -24,7 +23,7 @@ module float_add #(
     assign field = a_is_larger ? a_field : b_field;
 
     wire [FIELD_BITS:0] distance = field - small_field;
-    wire [2*WIDTH+5:0] shifted = {smaller, {WIDTH+6{1'b0}}} >> (distance > FARTHEST ? FARTHEST : distance);
+    wire [2*WIDTH+5:0] shifted = {smaller, {WIDTH+6{1'b0}}} >> (distance > WIDTH + 3 ? WIDTH + 3 : distance);
     wire [WIDTH+2:0] aligned = {shifted[2*WIDTH+5:WIDTH+4], |shifted[WIDTH+3:0]};
 
     wire [WIDTH+3:0] upper = {1'b0, larger, 3'b000};

@@ -17,7 +17,6 @@ module float_normalize #(
     localparam WIDE = (IN_BITS > OUT_BITS ? IN_BITS : OUT_BITS) + OUT_BITS;
     localparam signed [FIELD_BITS-1:0] TOP_FIELD = OFFSET;
     localparam signed [FIELD_BITS-1:0] ONE = 1;
-    localparam [FIELD_BITS-1:0] FARTHEST = OUT_BITS;
 
     wire [IN_BITS-1:0] shifted;
     wire [COUNT_BITS-1:0] zeros;
@@ -26,7 +25,7 @@ module float_normalize #(
     wire signed [FIELD_BITS-1:0] top = exponent + TOP_FIELD - $signed({1'b0, zeros});
     wire is_subnormal = top < ONE || !shifted[IN_BITS-1];
     wire [FIELD_BITS-1:0] below = ONE - top;
-    wire [FIELD_BITS-1:0] distance = top >= ONE ? 0 : below > FARTHEST ? FARTHEST : below;
+    wire [31:0] distance = top >= ONE ? 0 : below > OUT_BITS ? OUT_BITS : below;
 
     wire [WIDE-1:0] aligned = {shifted, {WIDE-IN_BITS{1'b0}}} >> distance;
     assign field = is_subnormal ? ONE : top;
