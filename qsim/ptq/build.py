@@ -16,7 +16,9 @@ from qsim.parse import parse
 from qsim.plan import Arithmetic, BitPlan, TensorPlan
 from qsim.ptq.calibrate import Calibration, activation_scale, weight_scale
 from qsim.ptq.observe import Range, observe
-from qsim.ptq.pipeline import Track, TunedLayer, tune
+from qsim.ptq.pipeline import TunedLayer, tune
+from qsim.ptq.problem import Rounded
+from qsim.ptq.walk import Track
 from qsim.spec import Spec
 from qsim.views import from_matrix, matrix_axis, to_matrix
 
@@ -38,7 +40,7 @@ class PlanBuilder:
     arithmetic: Arithmetic = "exact"
     inputs: Mapping[str, Array] = field(default_factory=dict)
     track: Track | None = None
-    _tuned: dict[tuple[Any, ...], TunedLayer] = field(default_factory=dict)
+    _tuned: dict[tuple[Any, ...], Rounded] = field(default_factory=dict)
     _memo: dict[tuple[str, Spec], TensorPlan] = field(default_factory=dict)
 
     @classmethod

@@ -52,7 +52,7 @@ class Grid:
             if value is None or spec.granularity is None:
                 return torch.full((groups, shape[0] // groups, shape[1]), default, dtype=torch.float64)
             wide = spread(np.asarray(value, np.float64), spec.granularity, shape, matrix_axis(spec))
-            full = np.ascontiguousarray(np.broadcast_to(wide, shape))
+            full = np.array(np.broadcast_to(wide, shape))
             return torch.from_numpy(full).reshape(groups, shape[0] // groups, shape[1])
 
         units = torch.from_numpy(np.array(element_values(spec.element)))
@@ -107,7 +107,7 @@ class Grid:
         rounded = quantize(
             matrix, self.spec, axis=matrix_axis(self.spec), scale=self.scale, zero_point=self.zero_point
         )
-        return torch.from_numpy(rounded).double().reshape(self.step.shape)
+        return self.nearest(torch.from_numpy(rounded).double().reshape(self.step.shape))
 
 
 def has_grid(spec: Spec) -> bool:

@@ -74,3 +74,11 @@ def input_rows(node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:
     samples, channels, positions, taps = stacked.shape
     grouped = stacked.reshape(samples, layer.groups, channels // layer.groups, positions, taps)
     return grouped.permute(1, 0, 3, 4, 2).reshape(layer.groups, samples * positions, -1)
+
+
+def weight_tensor(matrix: torch.Tensor, shape: tuple[int, ...], axis: int) -> torch.Tensor:
+    """A weight matrix [groups, outputs / groups, K] as the parameter of `shape` (qsim.views.from_matrix)."""
+    rest = shape[: axis % len(shape)] + shape[axis % len(shape) + 1 :]
+    flat = matrix.reshape(-1, *rest[1:], rest[0]) if len(rest) > 1 else matrix.reshape(-1, *rest)
+    moved = flat.movedim(-1, 1) if len(rest) > 1 else flat
+    return moved.movedim(0, axis)

@@ -1,14 +1,16 @@
-"""Steps in the order a config lists them, applied to every layer of a network on calibration data.
+"""Steps in the order a config lists them, applied to a whole network on calibration data.
 
-    tensors of a plan, rounded to nearest -> walk: layer after layer, all steps -> weights and biases tuned
+    tensors of a plan, rounded to nearest -> walk: layer after layer, all layer steps -> network steps -> ...
+    -> weights and biases as they will be stored
 
-What the steps leave is what is stored: the walk itself goes on with the decoded codes.
+What the steps leave is what is stored: the walk itself goes on with values on the grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,40 +21,34 @@ from qsim.casting import Quantized, decode
 from qsim.emulator.tensors import TensorCaster
 from qsim.plan import BitPlan, TensorPlan
 from qsim.ptq.grid import Grid, has_grid
-from qsim.ptq.layer_matrix import is_tunable, weight_matrix
-from qsim.ptq.problem import LayerProblem, Moments, Rounded
+from qsim.ptq.layer_matrix import is_tunable, weight_matrix, weight_tensor
+from qsim.ptq.problem import LayerProblem, Moments, Network, Rounded
+from qsim.ptq.steps import is_network_step
 from qsim.ptq.steps.bias_correction import BiasCorrection
-from qsim.ptq.walk import Pairs, walk
+from qsim.ptq.walk import Pairs, Track, walk
 from qsim.views import from_matrix, matrix_axis, to_matrix
 
 if TYPE_CHECKING:
     from qsim.graph import Graph, Layer, Node
-    from qsim.ptq.steps import LayerStep
 
 Array = NDArray[Any]
-Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-Memo = MutableMapping[tuple[Any, ...], "TunedLayer"]
+Memo = MutableMapping[tuple[Any, ...], Rounded]
 BATCH = 25
 
 
 @dataclass(frozen=True, eq=False)
 class TunedLayer:
-    """weight: codes and scales; bias: float32 [outputs], None where the layer has none or it stays as it is.
-
-    error, error_before: mean squared output error that the layer adds after and before its steps.
-    """
+    """weight: codes and scales; bias: float32 [outputs], None where the layer has none or it stays as it is."""
 
     weight: TensorPlan
     bias: Array | None
-    error: float
-    error_before: float
 
 
 def tune(
     graph: Graph,
     inputs: Mapping[str, Array],
     tensors: Mapping[str, TensorPlan],
-    steps: Sequence[LayerStep],
+    steps: Sequence[Any],
     *,
     sequential: bool = True,
     seed: int = 0,
@@ -64,96 +60,115 @@ def tune(
     inputs: calibration data, {input: [samples, ...]}. tensors: entries of a plan for activations and weights,
     the start of the steps. sequential: each layer sees inputs from the quantized network before it; otherwise
     the float32 network's inputs, cast, so that its result depends on its own two specs alone.
-    memo: results by (layer, specs that they depend on), filled here; with it, many plans cost what their
-    different parts cost. track: wraps the nodes that are run, for a progress bar.
+    memo: layers' states by what they depend on, filled here; with it, many plans cost what their different
+    parts cost. track: wraps long iterations, for a progress bar.
     """
-    memo = {} if memo is None else memo
-    layers = [layer for layer in graph.layers if _takes_steps(graph, layer, tensors)]
-    keys = {layer.name: _key(graph, layer, tensors, sequential) for layer in layers}
-    if any(key not in memo for key in keys.values()):
-        _fill(graph, inputs, tensors, steps, keys, memo, sequential=sequential, seed=seed, track=track)
-    return {layer.name: memo[keys[layer.name]] for layer in layers}
-
-
-def _fill(
-    graph: Graph,
-    inputs: Mapping[str, Array],
-    tensors: Mapping[str, TensorPlan],
-    steps: Sequence[LayerStep],
-    keys: Mapping[str, tuple[Any, ...]],
-    memo: Memo,
-    *,
-    sequential: bool,
-    seed: int,
-    track: Track | None,
-) -> None:
-    """One walk through the network that tunes every layer of `keys` which the memo does not hold."""
-    activations = {name: plan for name, plan in tensors.items() if plan.role == "activation"}
-    plan = BitPlan(activations, model_name=graph.name, seed=seed)
-    caster = TensorCaster(graph, plan, torch.device("cpu"), seed)
+    state = {
+        layer.name: _nearest(graph, layer, tensors[layer.weights])
+        for layer in graph.layers
+        if _takes_steps(graph, layer, tensors)
+    }
     start = {
         name: _values(tensor, graph.parameters[name].shape)
         for name, tensor in tensors.items()
         if tensor.role == "weight"
     }
+    activations = {name: plan for name, plan in tensors.items() if plan.role == "activation"}
+    caster = TensorCaster(
+        graph, BitPlan(activations, model_name=graph.name, seed=seed), torch.device("cpu"), seed
+    )
+    network = Network(graph, inputs, caster, start, state, seed, track)
+    memo = {} if memo is None else memo
+    done: tuple[Any, ...] = ()
+    for on_network, group in groupby(steps, is_network_step):
+        phase = tuple(group)
+        keys = {
+            name: (*done, phase, *_key(network, name, tensors, sequential and not done)) for name in state
+        }
+        if done or on_network:  # then every layer depends on all of them
+            keys = {name: (*key, _all_specs(tensors)) for name, key in keys.items()}
+        if on_network:
+            _run_on_network(network, phase, keys, memo)
+        else:
+            _run_on_layers(network, phase, keys, memo, sequential=sequential)
+        network = network.with_layers({name: memo[key] for name, key in keys.items()})
+        done = (*done, *phase)
+    return {
+        layer.name: _finished(graph, layer, network.layers[layer.name])
+        for layer in graph.layers
+        if layer.name in state
+    }
+
+
+def _run_on_network(
+    network: Network, steps: Sequence[Any], keys: Mapping[str, tuple[Any, ...]], memo: Memo
+) -> None:
+    if all(key in memo for key in keys.values()):
+        return
+    for step in steps:
+        network = network.with_layers(step(network))
+    memo.update({keys[name]: rounded for name, rounded in network.layers.items()})
+
+
+def _run_on_layers(
+    network: Network,
+    steps: Sequence[Any],
+    keys: Mapping[str, tuple[Any, ...]],
+    memo: Memo,
+    *,
+    sequential: bool,
+) -> None:
+    """One walk through the network that tunes every layer of `keys` which the memo does not hold."""
+    missing = [name for name, key in keys.items() if key not in memo]
+    if not missing:
+        return
+    graph = network.graph
 
     def visit(layer: Layer, node: Node, pairs: Pairs) -> dict[str, torch.Tensor]:
         key = keys[layer.name]
         if key not in memo:
-            memo[key] = _tune_layer(graph, layer, node, pairs, tensors[layer.weights], steps, seed)
-        tuned = memo[key]
-        changed = {layer.weights: _values(tuned.weight, graph.parameters[layer.weights].shape)}
-        if tuned.bias is not None and layer.bias is not None:
-            changed[layer.bias] = torch.from_numpy(tuned.bias.reshape(graph.parameters[layer.bias].shape))
-        return changed
+            memo[key] = _tune_layer(graph, layer, node, pairs, network, steps)
+        return parameters_of(graph, layer, memo[key])
 
-    samples = len(next(iter(inputs.values())))
+    samples = len(next(iter(network.inputs.values())))
     batches = [
-        {name: torch.from_numpy(array[i : i + BATCH]) for name, array in inputs.items()}
+        {name: torch.from_numpy(array[i : i + BATCH]) for name, array in network.inputs.items()}
         for i in range(0, samples, BATCH)
     ]
-    wanted = keys if sequential else {name: key for name, key in keys.items() if key not in memo}
-    visits = {layer.node: visit for layer in graph.layers if layer.name in wanted}
-    walk(graph, batches, caster, start, visits, sequential=sequential, track=track)
-
-
-def _tune_layer(
-    graph: Graph,
-    layer: Layer,
-    node: Node,
-    pairs: Pairs,
-    start: TensorPlan,
-    steps: Sequence[LayerStep],
-    seed: int,
-) -> TunedLayer:
-    matrix = weight_matrix(graph, layer)
-    grid = Grid.of(start.specs[0], matrix.shape, layer.groups, start.scale, start.zero_point)
-    weights = torch.from_numpy(matrix).double().reshape(grid.step.shape)
-    moments = Moments.measure(node, layer, pairs)
-    bias = _bias(graph, layer)
-    absorbs_mean = bias is not None and any(isinstance(step, BiasCorrection) for step in steps)
-    objective = moments.centered() if absorbs_mean else moments
-    problem = LayerProblem(weights, moments, objective, seed)
-    rounded = Rounded(grid, grid.cast(matrix), bias)
-    before = float(problem.error(rounded.values).sum())
-    for step in steps:
-        rounded = step(problem, rounded)
-    shape = graph.parameters[layer.weights].shape
-    changed = bias is not None and rounded.bias is not None and not torch.equal(bias, rounded.bias)
-    return TunedLayer(
-        rounded.grid.store(rounded.values, shape, layer.weight_axis or 0),
-        rounded.bias.float().numpy() if changed and rounded.bias is not None else None,
-        float(problem.error(rounded.values).sum()),
-        before,
+    last = max(i for i, layer in enumerate(graph.layers) if layer.name in missing)
+    wanted = [layer.name for layer in graph.layers[: last + 1]] if sequential else missing
+    visits = {layer.node: visit for layer in graph.layers if layer.name in wanted and layer.name in keys}
+    walk(
+        *(graph, batches, network.caster, network.parameters, visits),
+        sequential=sequential,
+        track=network.track,
     )
 
 
-def _takes_steps(graph: Graph, layer: Layer, tensors: Mapping[str, TensorPlan]) -> bool:
-    plan = tensors.get(layer.weights)
-    return plan is not None and len(plan.specs) == 1 and has_grid(plan.specs[0]) and is_tunable(graph, layer)
+def _tune_layer(
+    graph: Graph, layer: Layer, node: Node, pairs: Pairs, network: Network, steps: Sequence[Any]
+) -> Rounded:
+    rounded = network.layers[layer.name]
+    weights = torch.from_numpy(weight_matrix(graph, layer)).double().reshape(rounded.values.shape)
+    moments = Moments.measure(node, layer, pairs)
+    absorbs_mean = rounded.bias is not None and any(isinstance(step, BiasCorrection) for step in steps)
+    objective = moments.centered() if absorbs_mean else moments
+    problem = LayerProblem(weights, moments, objective, own_bias(graph, layer))
+    for step in steps:
+        rounded = step(problem, rounded)
+    return rounded
 
 
-def _bias(graph: Graph, layer: Layer) -> torch.Tensor | None:
+def parameters_of(graph: Graph, layer: Layer, rounded: Rounded) -> dict[str, torch.Tensor]:
+    """The parameters of a layer in the state `rounded`, float32, in their own shapes."""
+    shape = graph.parameters[layer.weights].shape
+    found = {layer.weights: weight_tensor(rounded.values, shape, layer.weight_axis or 0).float()}
+    if rounded.bias is not None and layer.bias is not None:
+        found[layer.bias] = rounded.bias.float().reshape(graph.parameters[layer.bias].shape)
+    return found
+
+
+def own_bias(graph: Graph, layer: Layer) -> torch.Tensor | None:
     """The bias of a layer as [outputs]; None where it has none of its own."""
     if layer.bias is None or layer.bias not in graph.parameters or len(graph.consumers[layer.bias]) != 1:
         return None
@@ -162,21 +177,50 @@ def _bias(graph: Graph, layer: Layer) -> torch.Tensor | None:
     return torch.from_numpy(bias.reshape(-1)).double() if bias.size == outputs else None
 
 
-def _key(graph: Graph, layer: Layer, tensors: Mapping[str, TensorPlan], sequential: bool) -> tuple[Any, ...]:
+def _nearest(graph: Graph, layer: Layer, start: TensorPlan) -> Rounded:
+    matrix = weight_matrix(graph, layer)
+    shape = (matrix.shape[0], matrix.shape[1])
+    grid = Grid.of(start.specs[0], shape, layer.groups, start.scale, start.zero_point)
+    return Rounded(grid, grid.cast(matrix), own_bias(graph, layer))
+
+
+def _finished(graph: Graph, layer: Layer, rounded: Rounded) -> TunedLayer:
+    shape = graph.parameters[layer.weights].shape
+    weight = rounded.grid.store(rounded.values, shape, layer.weight_axis or 0)
+    before = own_bias(graph, layer)
+    if before is None or rounded.bias is None or torch.equal(before, rounded.bias):
+        return TunedLayer(weight, None)
+    return TunedLayer(weight, rounded.bias.float().numpy())
+
+
+def _takes_steps(graph: Graph, layer: Layer, tensors: Mapping[str, TensorPlan]) -> bool:
+    plan = tensors.get(layer.weights)
+    return plan is not None and len(plan.specs) == 1 and has_grid(plan.specs[0]) and is_tunable(graph, layer)
+
+
+def _key(network: Network, name: str, tensors: Mapping[str, TensorPlan], sequential: bool) -> tuple[Any, ...]:
     """What a layer's result depends on: its own specs, and sequentially all that is cast before it."""
-    own = (layer.name, tensors[layer.weights].spec, _spec(tensors, layer.input))
+    graph = network.graph
+    layer = next(layer for layer in graph.layers if layer.name == name)
+    own = (
+        name,
+        *(tensors[tensor].spec if tensor in tensors else None for tensor in (layer.weights, layer.input)),
+    )
     if not sequential:
         return own
     before: list[str] = list(graph.inputs)
     for node in graph.nodes:
         if node.name == layer.node:
             break
-        before += [name for name in (*node.inputs, *node.outputs) if name]
-    return (*own, tuple((name, tensors[name].spec) for name in dict.fromkeys(before) if name in tensors))
+        before += [tensor for tensor in (*node.inputs, *node.outputs) if tensor]
+    return (
+        *own,
+        tuple((tensor, tensors[tensor].spec) for tensor in dict.fromkeys(before) if tensor in tensors),
+    )
 
 
-def _spec(tensors: Mapping[str, TensorPlan], name: str) -> Any:
-    return tensors[name].spec if name in tensors else None
+def _all_specs(tensors: Mapping[str, TensorPlan]) -> tuple[Any, ...]:
+    return tuple(sorted((name, tensor.text) for name, tensor in tensors.items()))
 
 
 def _values(plan: TensorPlan, shape: tuple[int, ...]) -> torch.Tensor:

@@ -51,6 +51,8 @@ METHODS: dict[str, list[Any]] = {
     "descent": ["coordinate_descent", "bias_correction"],
     "gptq_descent": ["gptq", "coordinate_descent", "bias_correction"],
     "seq_gptq": ["seq_mse", "gptq", "coordinate_descent", "bias_correction"],
+    "fine_tune": ["gptq", "coordinate_descent", "bias_correction", "fine_tune", "bias_correction"],
+    "fine_tune_only": ["fine_tune", "bias_correction"],
 }
 
 

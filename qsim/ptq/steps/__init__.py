@@ -7,21 +7,28 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Protocol
 
 from qsim.errors import UserError
-from qsim.ptq.problem import LayerProblem, Rounded
+from qsim.ptq.problem import LayerProblem, Network, Rounded
 from qsim.ptq.steps.adaround import AdaRound
 from qsim.ptq.steps.bias_correction import BiasCorrection
 from qsim.ptq.steps.coordinate_descent import CoordinateDescent
+from qsim.ptq.steps.fine_tune import FineTune
 from qsim.ptq.steps.gpfq import GPFQ
 from qsim.ptq.steps.gptq import GPTQ
 from qsim.ptq.steps.seq_mse import SeqMSE
 
-__all__ = ["STEPS", "LayerStep", "make_steps"]
+__all__ = ["STEPS", "LayerStep", "NetworkStep", "is_network_step", "make_steps"]
 
 
 class LayerStep(Protocol):
     """A step that works on one layer at a time: it sees the problem and the layer's state, and returns the next."""
 
     def __call__(self, problem: LayerProblem, rounded: Rounded) -> Rounded: ...
+
+
+class NetworkStep(Protocol):
+    """A step that works on all layers at once: {layer name: its next state}."""
+
+    def __call__(self, network: Network) -> dict[str, Rounded]: ...
 
 
 STEPS: Mapping[str, type[Any]] = {
@@ -31,7 +38,14 @@ STEPS: Mapping[str, type[Any]] = {
     "adaround": AdaRound,
     "coordinate_descent": CoordinateDescent,
     "bias_correction": BiasCorrection,
+    "fine_tune": FineTune,
 }
+NETWORK_STEPS = (FineTune,)
+
+
+def is_network_step(step: Any) -> bool:
+    """Whether a step works on the whole network rather than layer by layer."""
+    return isinstance(step, NETWORK_STEPS)
 
 
 def make_steps(entries: Sequence[Any]) -> tuple[Any, ...]:
@@ -41,8 +55,9 @@ def make_steps(entries: Sequence[Any]) -> tuple[Any, ...]:
         if is_dataclass(entry):
             steps.append(entry)
             continue
-        name, options = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
-        if name not in STEPS or (not isinstance(entry, str) and len(entry) != 1):
+        named = {entry: {}} if isinstance(entry, str) else dict(entry)
+        name, options = next(iter(named.items()), ("", {}))
+        if len(named) != 1 or name not in STEPS:
             raise UserError(f"ptq.steps: '{name}' is no step; there are {', '.join(STEPS)}")
         known = [field.name for field in fields(STEPS[name])]
         unknown = sorted(set(options or {}) - set(known))

@@ -24,15 +24,17 @@ ZETA, GAMMA = 1.1, -0.1  # eq. 23: the sigmoid is stretched to [GAMMA, ZETA] and
 
 @dataclass(frozen=True)
 class AdaRound:
-    """iterations: of Adam; rate: its step size; regularization: lambda, with the error of each output in units
-    of its own error at the start; warm_up: the share of iterations without regularization. follow_float: learn
-    between the neighbours of the weights that also undo the inputs' error. An output that ends up worse keeps
-    its values.
+    """iterations: of Adam; rate: its step size; warm_up: the share of iterations without regularization.
+
+    regularization: lambda, with each output's error in units of its error at the start and the second term a
+    mean over the output's weights, so that one value serves layers of any size and scale. follow_float: learn
+    between the neighbours of the weights that also undo the inputs' error. An output that ends up worse than
+    it was keeps its values.
     """
 
-    iterations: int = 400
-    rate: float = 0.02
-    regularization: float = 0.02
+    iterations: int = 300
+    rate: float = 0.1
+    regularization: float = 10.0
     warm_up: float = 0.2
     follow_float: bool = True
     damping: float = 0.01
@@ -59,7 +61,7 @@ class AdaRound:
             loss = (problem.error(below + width * up) / unit).sum()
             progress = iteration / self.iterations
             if progress >= self.warm_up:
-                loss = loss + self.regularization * hardness(up, progress, self.warm_up).sum()
+                loss = loss + self.regularization * hardness(up, progress, self.warm_up).mean(-1).sum()
             loss.backward()
             optimizer.step()
         values = torch.where(soft_rounding(logits).detach() >= 0.5, above, below)

@@ -23,9 +23,9 @@ class BiasCorrection:
     """Leaves layers without a bias as they are."""
 
     def __call__(self, problem: LayerProblem, rounded: Rounded) -> Rounded:
-        if rounded.bias is None:
+        if rounded.bias is None or problem.bias is None:
             return rounded
-        return replace(rounded, bias=rounded.bias + mean_error(problem, rounded.values))
+        return replace(rounded, bias=problem.bias + mean_error(problem, rounded.values))
 
 
 def mean_error(problem: LayerProblem, values: torch.Tensor) -> torch.Tensor:
