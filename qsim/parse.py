@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 
 from qsim.errors import SpecError
@@ -74,6 +75,24 @@ _ELEMENT_TEXT = (
 )
 
 
+# Families of names with numbers in them: how one is written, and its parts, to find where a wrong one goes wrong.
+_FORMS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("int<N> or uint<N>, as in int8", ("u?int", r"\d+")),
+    ("fixed<W>.<I> or ufixed<W>.<I>, as in fixed16.6", ("u?fixed", r"\d+", r"\.", r"-?\d+")),
+    (
+        "e<E>m<M>, with fn or fnuz after it or not, as in e4m3fn",
+        ("e(?=\\d)", r"\d+", "m", r"\d+", "(?:fnuz|fn)?"),
+    ),
+    ("bipolar<N>, as in bipolar4", ("bipolar", r"\d+")),
+    ("binary<K>p<P><s|u><e|f>, as in binary8p3se", ("binary", r"\d+", "p", r"\d+", "[su]", "[ef]")),
+    ("apot<K>x<T>, as in apot2x2", ("apot", r"\d+", "x", r"\d+")),
+    ("pot<K>, as in pot4", ("pot", r"\d+")),
+    ("log2_<N>, as in log2_4", ("log2_", r"\d+")),
+    ("power<N>_<a>, as in power8_0.5", ("power", r"\d+", "_", r"[\d.]+")),
+    ("posit<N>.<ES>, as in posit8.2", ("posit", r"\d+", r"\.", r"\d+")),
+    ("table_<name>, a name of letters, digits and _", ("table_", "[A-Za-z0-9_]+")),
+)
+
 MAX_LENGTH = 400
 
 
@@ -116,6 +135,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.position = 0
+        self.rule_position = 0  # of the scale, or of its rule
 
     def error(self, expected: str, position: int | None = None) -> SpecError:
         at = self.position if position is None else position
@@ -168,10 +188,12 @@ def _parse(text: str) -> Spec:
     granularity, scale = _scaling(reader, "'/', '@' or the end")
     if reader.position < len(text):
         raise reader.error("the end")
+    if element.has_zero_point and scale is None:
+        raise reader.error(f"'@', a granularity and a scale: {element} has a zero point")
     try:
         return Spec(element, cast, granularity, scale)
     except SpecError as error:
-        raise SpecError(f"spec '{text}': {error}") from None
+        raise SpecError(f"spec '{text}': at character {reader.rule_position + 1}: {error}") from None
 
 
 def _element(reader: _Reader) -> Element:
@@ -183,11 +205,30 @@ def _element(reader: _Reader) -> Element:
             raise
         raise SpecError(f"spec '{reader.text}': at character {start + 1}: {error}") from None
     if element is None:
-        hint = " (a named system cannot be modified)" if reader.word() in NAMED_SYSTEMS else ""
-        raise reader.error(f"an element: {_ELEMENT_TEXT}{hint}", start)
+        raise _unknown_element(reader)
     if not reader.at_boundary():
         raise reader.error(f"'/', '@' or the end after '{reader.text[start : reader.position]}'")
     return element
+
+
+def _unknown_element(reader: _Reader) -> SpecError:
+    """Where the name here leaves the form of its family; else all there is, and the name it comes closest to."""
+    start, word = reader.position, reader.word()
+    for form, parts in _FORMS:
+        matched = 0
+        while matched < len(parts) and reader.match(re.compile(parts[matched], re.ASCII)):
+            matched += 1
+        if matched:
+            return reader.error(form)
+        reader.position = start
+    if word in NAMED_SYSTEMS:
+        return reader.error(f"an element: {_ELEMENT_TEXT} (a named system cannot be modified)", start)
+    known = [*_NAMED_ELEMENTS, *NAMED_SYSTEMS]
+    close = get_close_matches(word.lower(), known, 1) if word else []
+    hint = (
+        f" (did you mean {close[0]}?)" if close else " (names are lower case)" if word != word.lower() else ""
+    )
+    return reader.error(f"an element: {_ELEMENT_TEXT}{hint}", start)
 
 
 def _named_element(reader: _Reader) -> Element | None:
@@ -231,13 +272,13 @@ def _float(reader: _Reader) -> Float | None:
 
 
 def _cast(reader: _Reader, element: Element) -> Cast:
-    rounding, overflow = None, None
+    rounding, overflow, overflow_position = None, None, 0
     while reader.take("/"):
         word, start = reader.word(), reader.position
         if rounding is None and overflow is None and (kind := _rounding(word)) is not None:
             rounding = kind
         elif overflow is None and word in OVERFLOWS:
-            overflow = word
+            overflow, overflow_position = word, start
         elif overflow is not None:
             raise reader.error("'@' or the end: a cast is /rounding, /overflow or /rounding/overflow", start)
         else:
@@ -248,7 +289,7 @@ def _cast(reader: _Reader, element: Element) -> Cast:
     try:
         cast.check(element)
     except SpecError as error:
-        raise SpecError(f"spec '{reader.text}': at character {reader.position}: {error}") from None
+        raise SpecError(f"spec '{reader.text}': at character {overflow_position + 1}: {error}") from None
     return cast
 
 
@@ -269,19 +310,19 @@ def _scaling(reader: _Reader, expected: str) -> tuple[Granularity | None, Scale 
     granularity = _granularity(reader)
     if not reader.take(":"):
         raise reader.error("':' and the format of the scale, as in @tensor:float32")
+    rule, start = "", reader.position
     element = _element(reader)
-    rule = ""
     if reader.take("/"):
         rule, start = reader.word(), reader.position
         if rule not in SCALE_RULES:
             raise reader.error(f"a scale rule: {', '.join(SCALE_RULES)} (a scale takes no cast)", start)
         reader.position += len(rule)
-    start = reader.position
     inner_granularity, inner = _scaling(reader, "'@' or the end")
+    reader.rule_position = start
     try:
         return granularity, Scale(element, rule, inner_granularity, inner)
     except SpecError as error:
-        raise SpecError(f"spec '{reader.text}': at character {start}: {error}") from None
+        raise SpecError(f"spec '{reader.text}': at character {start + 1}: {error}") from None
 
 
 def _granularity(reader: _Reader) -> Granularity:
