@@ -1,8 +1,12 @@
 """Circuits as Verilog, made from the same specs and Mac objects that the emulator computes with.
 
-A circuit is a frozen dataclass of facts (MacUnit("int8", "int8", Mac(accumulator="int32"))); `generate` writes it as one
-Verilog file that stands alone, `simulate` runs it in Icarus Verilog. The modules they are put together from stand in
-hwmodels/rtl/verilog, one a file.
+A circuit is a frozen dataclass of facts, such as MacUnit("int8", "int8", Mac(accumulator="int32")); `generate` writes it
+as one Verilog file that stands alone, `simulate` runs it in Icarus Verilog. The modules they are put together from stand
+in hwmodels/rtl/verilog, one a file.
+
+products       multiplier, dot unit          accumulators   MAC units: fixed, exact (Kulisch) and float registers
+blocks         MX and NVFP4 block dots       converters     format converters, floating adder
+requantizers   every rule, thresholds        arrays         bit-serial lanes, systolic array, a layer's unit
 """
 
 from __future__ import annotations

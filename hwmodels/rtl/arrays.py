@@ -139,8 +139,7 @@ class SystolicArray:
             wire("moving", self.rows * (self.columns + 1) * a.bits),
             wire("partial", (self.rows + 1) * self.columns * partial),
             f"assign partial[{self.columns * partial - 1}:0] = 0;",
-            "genvar c;",
-            for_each_lane(self.rows, [*enter, columns.replace("genvar c;\n", "")], "row", "r"),
+            for_each_lane(self.rows, [*enter, columns], "row", "r"),
             f"assign sum = partial[{self.rows * self.columns * partial} +: {self.columns * partial}];",
         ]
         return Design(

@@ -45,8 +45,8 @@ class BlockDot:
             lines += [wire("partial_code", target.bits), round_float(partial, target, "partial_code")]
             more, partial = unpack(target.element, "partial", "partial_code")
             lines += more
+        lines.append(f"wire [{register.bits - 1}:0] start = 0;")
         for name, spec in (("weight_scale", weight), ("activation_scale", activation)):
-            lines += ["wire [%d:0] start = 0;" % (register.bits - 1)] if name == "weight_scale" else []
             more, partial = _times_scale(partial, spec, name)
             lines += more
         return Design(

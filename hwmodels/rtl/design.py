@@ -123,11 +123,8 @@ def wire(name: str, bits: int, *, signed: bool = False) -> str:
 
 def for_each_lane(lanes: int, lines: Sequence[str], label: str = "lane", index: str = "i") -> str:
     """A generate loop over `index` around `lines`."""
-    body = "\n".join(lines)
-    return (
-        f"genvar {index};\ngenerate\n    for ({index} = 0; {index} < {lanes}; {index} = {index} + 1) begin : {label}\n"
-        f"{indent(indent(body))}\n    end\nendgenerate"
-    )
+    head = f"genvar {index};\nfor ({index} = 0; {index} < {lanes}; {index} = {index} + 1) begin : {label}"
+    return head + "\n" + indent("\n".join(lines)) + "\nend"
 
 
 @cache

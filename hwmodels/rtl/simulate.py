@@ -25,12 +25,13 @@ def has_simulator() -> bool:
     return shutil.which("iverilog") is not None and shutil.which("vvp") is not None
 
 
-def simulate(design: Design, vectors: Mapping[str, ArrayLike]) -> dict[str, Array]:
+def simulate(design: Design, vectors: Mapping[str, ArrayLike], *, warmup: int = 0) -> dict[str, Array]:
     """The outputs of `design`, one row a vector.
 
     vectors: for every input port codes of shape [vectors] or, with several lanes, [vectors, lanes]; integers of any
         sign (two's complement), or Python integers for ports beyond 64 bits. A clocked design takes one vector a cycle,
         and its outputs are those after the rising edge.
+    warmup: so many first vectors fill registers, which start undefined, and give no output.
     Returns int64 (or Python integers, beyond 63 bits) of the same shapes, signed as the port says.
     Raises UserError where Icarus Verilog is not installed, for missing or unknown ports and codes that do not fit.
     """
@@ -41,7 +42,7 @@ def simulate(design: Design, vectors: Mapping[str, ArrayLike]) -> dict[str, Arra
         lines = _run(Path(folder), design, words)
     if len(lines) != len(words):
         raise UserError(f"{design.name}: {len(words)} vectors in, {len(lines)} lines out: {lines[:1]}")
-    return _unpack(design, lines)
+    return _unpack(design, lines[warmup:])
 
 
 def _pack(design: Design, vectors: Mapping[str, ArrayLike]) -> list[str]:
@@ -128,7 +129,9 @@ endmodule
 def _unpack(design: Design, lines: list[str]) -> dict[str, Array]:
     unknown = next((i for i, line in enumerate(lines) if "x" in line.lower() or "z" in line.lower()), None)
     if unknown is not None:
-        raise UserError(f"{design.name}: undefined output bits in vector {unknown}: {lines[unknown]}")
+        raise UserError(
+            f"{design.name}: undefined output bits {lines[unknown]} in vector {unknown}; a register never set?"
+        )
     is_narrow = sum(port.width for port in design.outputs) <= NARROW_BITS
     words = np.array([int(line, 16) for line in lines], np.int64 if is_narrow else object)
     outputs, position = {}, 0
