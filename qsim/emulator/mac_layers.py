@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from qsim.arithmetic.kernels.survey import survey
 from qsim.arithmetic.mac import Mac
 from qsim.emulator.mac_unit import accumulate
 from qsim.emulator.operators import apply
@@ -67,10 +68,29 @@ class LayerRunner:
             return self._by_unit(layer, node, mac, x or _as_is(a), w or _as_is(b), values[2:])
         if first is None or second is None:
             return self._in_float32(layer, node, values)[0]
+        bias = values[2] if len(values) > 2 else None
         if x is None or w is None:
-            self._arithmetic[layer.name] = "float64"
-            return apply(node, [None if value is None else value.double() for value in values])[0].float()
-        return self._in_units(layer, node, x, w, values[2] if len(values) > 2 else None)
+            return self._dequantized(layer, node, a, b, bias)
+        return self._in_units(layer, node, x, w, bias)
+
+    def _dequantized(
+        self, layer: Layer, node: Node, a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Operands whose scales vary inside a sum: exact where the bits that they do have fit in float64."""
+        left, right = survey(a.detach().cpu().numpy()), survey(b.detach().cpu().numpy())
+        reach = left.largest * _largest_norm(node, b)
+        is_exact = reach * 2.0 ** -(left.lowest_bit + right.lowest_bit) <= 2.0**53
+        self._note(layer, "exact (float64)" if is_exact else "float64")
+        total = (
+            _sum(layer, node, a, b, torch.float64) if is_exact else apply(node, (a.double(), b.double()))[0]
+        )
+        result = total.float()
+        return result if bias is None else result + _along(bias, OUTPUT_CHANNEL_AXIS[node.op], result.ndim)
+
+    def _note(self, layer: Layer, arithmetic: str) -> None:
+        """What is not exact in one batch is not exact."""
+        if self._arithmetic.get(layer.name) != "float64":
+            self._arithmetic[layer.name] = arithmetic
 
     def _mac_of(self, layer: Layer) -> Mac:
         return self._plan.layers[layer.name].mac if self._plan and layer.name in self._plan.layers else Mac()
@@ -103,8 +123,8 @@ class LayerRunner:
         quanta = x.bound * w.bound * terms / (x.quantum * w.quantum)
         quanta += 0.0 if codes is None else float(codes.abs().max()) / (x.quantum * w.quantum)
         dtype = torch.float32 if quanta <= 2.0**24 else torch.float64
-        self._arithmetic[layer.name] = _describe(quanta)
-        total = apply(node, (x.units.to(dtype), w.units.to(dtype)))[0]
+        self._note(layer, _describe(quanta))
+        total = _sum(layer, node, x.units, w.units, dtype)
         if codes is not None:
             total += _along(codes.to(total), axis, total.ndim)
         result = total.float()
@@ -113,6 +133,24 @@ class LayerRunner:
         if bias is not None and codes is None:
             result += _along(bias, axis, result.ndim)
         return result
+
+
+def _sum(layer: Layer, node: Node, x: torch.Tensor, w: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The sums of products in `dtype`, without bias."""
+    if dtype == torch.float64 and node.op == "Conv" and layer.groups == 1 and x.device.type == "cpu":
+        return accumulate(
+            layer, node, Mac(), x, w, None
+        )  # torch's float64 convolution takes three times as long
+    return apply(node, (x.to(dtype), w.to(dtype)))[0]
+
+
+def _largest_norm(node: Node, w: torch.Tensor) -> float:
+    """The largest sum of magnitudes that one output multiplies its inputs by."""
+    if not w.numel():
+        return 0.0
+    axes = tuple(range(1, w.ndim)) if node.op == "Conv" else (-1 if node.get("transB", 0) else -2,)
+    axes = (0, *range(2, w.ndim)) if node.op == "ConvTranspose" else axes
+    return float(w.double().abs().sum(axes).max())
 
 
 def _describe(quanta: float) -> str:

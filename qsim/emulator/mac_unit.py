@@ -37,7 +37,7 @@ def accumulate(
     return torch.from_numpy(np.ascontiguousarray(total)).to(x.device)
 
 
-def _window(node: Node, x: np.ndarray) -> dict[str, object]:  # type: ignore[type-arg]
+def _window(node: Node, x: np.ndarray) -> dict[str, object]:
     axes = x.ndim - 2
     if node.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise PlanError(f"node '{node.name}': auto_pad was not resolved on import")

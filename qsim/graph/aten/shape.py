@@ -152,7 +152,7 @@ def _index(build: Builder, x: Value, indices: Sequence[Value]) -> Value:
             return build.emit("Gather", x, name, axis=axis)
     elif [axis for axis, _ in given] == list(range(len(given))):
         nodes = [node for node in build.current.args[1] if node is not None]
-        shape = torch.broadcast_shapes(*(node.meta["val"].shape for node in nodes))  # type: ignore[no-untyped-call]
+        shape = torch.broadcast_shapes(*(node.meta["val"].shape for node in nodes))
         if all(isinstance(n, int) for n in shape):
             full = [build.emit("Expand", name, build.integers(list(shape))) for _, name in given]
             columns = [build.emit("Unsqueeze", name, np.array([-1])) for name in full]
