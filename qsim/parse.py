@@ -223,11 +223,10 @@ def _unknown_element(reader: _Reader) -> SpecError:
         reader.position = start
     if word in NAMED_SYSTEMS:
         return reader.error(f"an element: {_ELEMENT_TEXT} (a named system cannot be modified)", start)
-    known = [*_NAMED_ELEMENTS, *NAMED_SYSTEMS]
-    close = get_close_matches(word.lower(), known, 1) if word else []
-    hint = (
-        f" (did you mean {close[0]}?)" if close else " (names are lower case)" if word != word.lower() else ""
-    )
+    close = get_close_matches(word, [*_NAMED_ELEMENTS, *NAMED_SYSTEMS], 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    if word != word.lower():
+        hint = " (names are lower case)"
     return reader.error(f"an element: {_ELEMENT_TEXT}{hint}", start)
 
 

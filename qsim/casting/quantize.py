@@ -124,8 +124,10 @@ def values_under(
 
 
 def as_float_array(x: Any) -> NDArray[Any]:
-    """`x` as a float32 or float64 array, without a copy where it is one."""
+    """`x` as a float32 or float64 array of this machine's byte order, without a copy where it is one."""
     array = np.asarray(x)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype == np.float16:

@@ -166,7 +166,9 @@ class Float(Element):
             significand = np.where(
                 is_normal, fraction + (1 << self.mantissa), fraction if self.subnormals else 0
             )
-            value = np.ldexp(significand.astype(np.float64), np.maximum(field, 1) - self.bias - self.mantissa)
+            exponent = np.maximum(field, 1) - self.bias - self.mantissa
+            with np.errstate(over="ignore"):  # codes beyond top_code, replaced below
+                value = np.ldexp(significand.astype(np.float64), exponent)
         else:
             value = np.ldexp(1.0, field - self.bias)
         value = np.where(magnitude > self.top_code, np.nan, value)

@@ -62,6 +62,20 @@ def test_encode_decode_pack_unpack_give_the_quantized_tensor(name: str, dtype: t
     assert same_bits(qsim.decode(again), y) and again.spec == q.spec and again.axis == q.axis
 
 
+@pytest.mark.parametrize(
+    "name", ["int5", "fixed12.4", "e4m3fn", "posit6.1", "float64", "int8@channel:float32", "nvfp4"]
+)
+def test_any_view_of_an_array_goes_there_and_back(name: str) -> None:
+    x = np.random.default_rng(2).standard_normal((6, 40)).astype(np.float32)
+    x[0, :4] = 0.0, -0.0, np.inf, 1e-42
+    views = (x.T, x[::2, ::-3], x[:0], x[:, :0], x[:1, 4:5], np.broadcast_to(x[0], (3, 40)), x.astype(">f4"))
+    for view in views:
+        y = qsim.quantize(view, name)
+        assert same_bits(y, qsim.quantize(np.array(view, np.float32), name))
+        q = qsim.encode(view, name)
+        assert same_bits(qsim.decode(q), y) and same_bits(qsim.decode(qsim.unpack(qsim.pack(q))), y)
+
+
 def test_a_given_scale_that_its_format_cannot_hold_is_packed_all_the_same() -> None:
     x = np.ones((2, 32), np.float32)
     q = qsim.encode(x, "mxfp4", scale=np.full((2, 1), 0.3))
