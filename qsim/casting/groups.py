@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsim.errors import UserError
-from qsim.spec import Granularity, neighbour_axis
+from qsim.spec import Granularity, Spec, neighbour_axis
 
 Array = NDArray[np.floating[Any]]
 
@@ -70,6 +70,8 @@ def fit(given: Any, granularity: Granularity, shape: tuple[int, ...], axis: int,
     """
     wanted = granularity.scale_shape(shape, axis)
     values = np.asarray(given)
+    if values.dtype.kind not in "iufb":
+        raise UserError(f"{what} must be numbers, not {values.dtype}")
     if values.size == 1:
         return np.broadcast_to(values.reshape(()), wanted)
     if [n for n in values.shape if n != 1] != [n for n in wanted if n != 1]:
@@ -85,3 +87,15 @@ def nested_axis(granularity: Granularity, ndim: int, axis: int) -> int:
     if granularity.kind != "channel" or ndim < 2:
         return axis % max(ndim, 1)
     return neighbour_axis(ndim, axis % ndim)
+
+
+def level_shapes(spec: Spec, shape: tuple[int, ...], axis: int) -> list[tuple[int, ...]]:
+    """The group shape of every level of a scale, innermost first."""
+    shapes: list[tuple[int, ...]] = []
+    granularity, scale = spec.granularity, spec.scale
+    while granularity is not None and scale is not None:
+        shape = granularity.scale_shape(shape, axis)
+        shapes.append(shape)
+        granularity, scale = scale.granularity, scale.scale
+        axis = 0 if granularity is None else nested_axis(granularity, len(shape), axis)
+    return shapes

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from qsim.casting.elements import cast_to_element
 from qsim.casting.encode import Quantized, codes_of
+from qsim.casting.groups import level_shapes as level_shapes_of
 from qsim.casting.scales import effective_scale
 from qsim.errors import UserError
 from qsim.formats import FLOAT32, FLOAT64, Element, Table
@@ -96,20 +97,36 @@ def unpack(data: bytes) -> Quantized:
     start = 8 + int.from_bytes(raw[4:8], "little")
     try:
         header = json.loads(raw[8:start])
-        spec = _bound(parse(header["spec"]), header)
-        shape, axis, dtype = tuple(header["shape"]), int(header["axis"]), str(np.dtype(header["dtype"]))
+        spec, shape, axis, dtype = _bound(parse(header["spec"]), header), *_array_facts(header)
         formats = [parse(level["format"]).element for level in header["levels"]]
         level_shapes = [tuple(level["shape"]) for level in header["levels"]]
-        offset_shape = header["zero_point"]
-    except (ValueError, KeyError, TypeError) as error:
+        offset_shape = None if header["zero_point"] is None else tuple(header["zero_point"])
+        wanted = level_shapes_of(spec, shape, axis)
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise UserError(f"not a packed tensor: its header is damaged ({error})") from None
+    if level_shapes != wanted or offset_shape != (wanted[0] if spec.has_zero_point else None):
+        raise UserError(f"not a packed tensor: its scales are not those of {spec} and shape {shape}")
     body = _Sections(np.frombuffer(raw, dtype=np.uint8, offset=min(start, len(raw))))
     codes = body.take(spec.element, shape).astype(spec.element.code_dtype)
-    offset = None if offset_shape is None else body.take(spec.element, tuple(offset_shape))
+    offset = None if offset_shape is None else body.take(spec.element, offset_shape)
     stored = [body.take(f, s) for f, s in zip(formats, level_shapes, strict=True)]
+    if len(body.data):
+        raise UserError(f"not a packed tensor: {len(body.data)} bytes too many")
     levels = tuple(f.decode(codes).astype(dtype) for f, codes in zip(formats, stored, strict=True))
     scale = effective_scale(levels, spec, axis) if levels else None
     return Quantized(codes, scale, offset, spec, shape, axis, levels, dtype)
+
+
+def _array_facts(header: dict[str, Any]) -> tuple[tuple[int, ...], int, str]:
+    """(shape, axis, dtype), checked: ValueError for what no array of floats has."""
+    shape, axis, dtype = tuple(header["shape"]), header["axis"], header["dtype"]
+    if any(type(n) is not int or n < 0 for n in shape) or type(axis) is not int:
+        raise ValueError(f"shape {shape}, axis {axis}")
+    if shape and not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis {axis} of shape {shape}")
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype {dtype}")
+    return shape, axis, dtype
 
 
 def _bound(spec: Spec, header: dict[str, Any]) -> Spec:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qsim.casting.affine import ElementCast, check_affine, divides, scaled_values
 from qsim.casting.elements import cast_to_element
-from qsim.casting.groups import check_axis, fit, spread
+from qsim.casting.groups import check_axis, fit, nested_axis, spread
 from qsim.casting.random_bits import seeded_bits
 from qsim.casting.scales import compute_levels, effective_scale, inverse_scale
 from qsim.errors import UserError
@@ -133,7 +133,10 @@ def as_float_array(x: Any) -> NDArray[Any]:
     if array.dtype == np.float16:
         return array.astype(np.float32)
     if array.dtype.kind in "iub":
-        return array.astype(np.float64)
+        wide = array.astype(np.float64)
+        if array.dtype.itemsize == 8 and np.any(np.abs(wide) > 2.0**53):
+            raise UserError("quantize takes integers up to 2^53 in magnitude, which float64 holds")
+        return wide
     raise UserError(f"quantize takes real numbers, not an array of {array.dtype}")
 
 
@@ -201,6 +204,7 @@ def _given_levels(x: NDArray[Any], spec: Spec, axis: int, scale: Any) -> tuple[N
         levels.append(fitted)
         shape = fitted.shape
         granularity, level = level.granularity or granularity, level.scale
+        axis = nested_axis(granularity, len(shape), axis)
     return tuple(levels)
 
 

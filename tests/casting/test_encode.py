@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -112,6 +114,38 @@ def test_packing_is_dense_and_reversible_for_every_width(bits: int, signed: bool
 def test_damaged_bytes_are_refused() -> None:
     data = qsim.pack(qsim.encode(np.ones(9, np.float32), "int4@tensor:float32"))
     for bad in (b"", b"QSIM", b"NOPE" + data[4:], data[:-1], data[:20], data.replace(b'"shape"', b'"shap"')):
+        with pytest.raises(UserError):
+            qsim.unpack(bad)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [-4, 40]},
+        {"shape": [4.0, 40]},
+        {"shape": [True, 40]},
+        {"shape": "ab"},
+        {"shape": [2, 40]},
+        {"shape": [10**12, 10**12]},
+        {"axis": 7},
+        {"dtype": "object"},
+        {"dtype": "int8"},
+        {"levels": []},
+        {"levels": [{"shape": [3], "format": "float32"}, {"shape": [], "format": "float32"}]},
+        {"zero_point": [2]},
+        {"spec": "mxfp4"},
+        {"spec": "int8"},
+        {"spec": "no such"},
+        {"spec": None},
+    ],
+)
+def test_a_header_that_does_not_fit_is_refused(change: dict) -> None:
+    data = qsim.pack(qsim.encode(np.ones((4, 40), np.float32), "nvfp4"))
+    end = 8 + int.from_bytes(data[4:8], "little")
+    text = json.dumps(json.loads(data[8:end]) | change).encode()
+    with pytest.raises(UserError):
+        qsim.unpack(data[:4] + len(text).to_bytes(4, "little") + text + data[end:])
+    for bad in (data + b"more", data[:8] + b"[" * 100_000):
         with pytest.raises(UserError):
             qsim.unpack(bad)
 

@@ -94,6 +94,30 @@ def test_double_quantization_scales_the_scales() -> None:
     assert np.allclose(q.levels[1][:, 0], peaks.max(-1) / 255) and q.levels[0].max() == 255
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "e2m1fn@block16:e4m3fn@channel:float32",
+        "int4@channel:float16@tensor:float32",
+        "nf4@block4:uint8@block4:float32",
+        "int4@token:uint8@tensor:float32",
+        "e4m3fn@block2x4:uint8@block2x2:float32",
+    ],
+)
+def test_the_levels_of_a_scale_can_be_given_back(name: str, axis: int) -> None:
+    x = normal(48, 48)
+    q = qsim.encode(x, name, axis=axis)
+    for scale in (q.levels, q.scale):
+        assert np.array_equal(qsim.quantize(x, name, axis=axis, scale=scale), qsim.decode(q))
+
+
+def test_integers_that_float64_does_not_hold_are_refused() -> None:
+    assert qsim.quantize(np.array([2**53, -(2**53)]), "float32").tolist() == [2.0**53, -(2.0**53)]
+    with pytest.raises(UserError, match="2\\^53"):
+        qsim.quantize(np.array([2**60 + 1]), "float32")
+
+
 # Special values.
 
 
