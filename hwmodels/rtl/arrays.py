@@ -186,11 +186,10 @@ class LayerUnit:
         def lane(port: Port) -> str:
             return f"{port.name}[i * {port.width} +: {port.width}]"
 
-        mac_ports = {port.name: lane(port) for port in (mac.inputs[1], weight, acc)}
+        mac_ports = {port.name: lane(port) for port in (mac.inputs[1], weight)} | {"acc": "sum"}
         mac_ports |= {name: name for name in ("clk", "first", activation.name)}
-        factor_ports = {port.name: lane(port) for port in (acc, *factors, code)} | {
-            "zero_point": "zero_point"
-        }
+        factor_ports = {port.name: lane(port) for port in factors}
+        factor_ports |= {"acc": "sum", "zero_point": "zero_point", "code": "result"}
         return Design(
             slug("layer", self.channels, mac.name, requantizer.name),
             f"{self.channels} output channels of {mac.summary}\n{requantizer.summary}",
@@ -211,8 +210,12 @@ class LayerUnit:
             for_each_lane(
                 self.channels,
                 [
+                    wire("sum", acc.bits, signed=True),
+                    wire("result", code.bits),
                     instance(mac.name, "mac", mac_ports),
                     instance(requantizer.name, "requantizer", factor_ports),
+                    f"assign {lane(acc)} = sum;",
+                    f"assign {lane(code)} = result;",
                 ],
                 "channel",
             ),
