@@ -72,6 +72,7 @@ def encode(
         return encode_tensor(x, spec, random_bits=random_bits, seed=seed, **options)
     x = as_float_array(x)
     check_call(x, spec, axis, scale, zero_point, affine)
+    axis = int(axis)
     bits, dtype = draw_bits(x.shape, spec, random_bits, seed), str(x.dtype)
     if spec.granularity is None:
         codes = codes_of(_cast(to_dtype(x, FLOAT64), spec.element, spec.cast, bits), spec.element)
@@ -101,6 +102,7 @@ def decode(q: Quantized) -> Any:
     """The values of `q` in its shape and dtype: (code - zero point) * scale, rounded once; codes that hold no
     number are NaN.
     """
+    check_quantized(q, "decode")
     if type(q.codes).__module__.partition(".")[0] == "torch":
         from qsim.casting.torch_tensors import decode_tensor
 
@@ -112,6 +114,12 @@ def decode(q: Quantized) -> Any:
                 values = values - spread(q.zero_point.astype(np.float64), q.spec.granularity, q.shape, q.axis)
             values = values * spread(q.scale, q.spec.granularity, q.shape, q.axis).astype(np.float64)
     return to_dtype(values, np.dtype(q.dtype)).reshape(q.shape)
+
+
+def check_quantized(q: Any, verb: str) -> None:
+    """Raise UserError for what `encode` has not given."""
+    if not isinstance(q, Quantized):
+        raise UserError(f"{verb} takes what encode gives, a Quantized, not {type(q).__name__}")
 
 
 def codes_of(values: NDArray[np.float64], element: Element, zero_point: Any = 0.0) -> NDArray[Any]:

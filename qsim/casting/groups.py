@@ -16,6 +16,8 @@ Array = NDArray[np.floating[Any]]
 
 def check_axis(ndim: int, axis: int) -> None:
     """Raise UserError where a tensor of `ndim` axes has no `axis`."""
+    if not isinstance(axis, int | np.integer):
+        raise UserError(f"axis is an integer, not {axis!r}")
     if ndim and not -ndim <= axis < ndim:
         raise UserError(f"axis {axis} does not exist in a tensor of {ndim} axes")
 

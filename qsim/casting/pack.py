@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsim.casting.elements import cast_to_element
-from qsim.casting.encode import Quantized, codes_of
+from qsim.casting.encode import Quantized, check_quantized, codes_of
 from qsim.casting.groups import level_shapes as level_shapes_of
 from qsim.casting.scales import effective_scale
 from qsim.errors import UserError
@@ -59,6 +59,7 @@ def unpack_codes(data: NDArray[np.uint8], bits: int, count: int, signed: bool) -
 
 def pack(q: Quantized) -> bytes:
     """`q` as self-describing bytes, the codes dense; unpack(pack(q)) gives the same codes, scales and values."""
+    check_quantized(q, "pack")
     element = q.spec.element
     sections, levels = [pack_codes(np.asarray(q.codes), element.bits)], []
     if q.zero_point is not None:
@@ -91,6 +92,8 @@ def _level_formats(q: Quantized) -> list[Element]:
 
 def unpack(data: bytes) -> Quantized:
     """The Quantized of `pack`'s bytes. Raises UserError for bytes that pack() cannot have written."""
+    if not isinstance(data, bytes | bytearray | memoryview | np.ndarray):
+        raise UserError(f"unpack takes the bytes of pack, not {type(data).__name__}")
     raw = bytes(data)
     if raw[:4] != MAGIC or len(raw) < 8:
         raise UserError("not a packed tensor: it does not start with QSIM and the length of a header")
@@ -104,7 +107,9 @@ def unpack(data: bytes) -> Quantized:
         wanted = level_shapes_of(spec, shape, axis)
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise UserError(f"not a packed tensor: its header is damaged ({error})") from None
-    if level_shapes != wanted or offset_shape != (wanted[0] if spec.has_zero_point else None):
+    # A scale may have been given as one number in the place of all levels.
+    are_known = level_shapes == wanted[: len(level_shapes)] and bool(level_shapes) == bool(wanted)
+    if not are_known or offset_shape != (wanted[0] if spec.has_zero_point else None):
         raise UserError(f"not a packed tensor: its scales are not those of {spec} and shape {shape}")
     body = _Sections(np.frombuffer(raw, dtype=np.uint8, offset=min(start, len(raw))))
     codes = body.take(spec.element, shape).astype(spec.element.code_dtype)

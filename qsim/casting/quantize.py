@@ -125,7 +125,10 @@ def values_under(
 
 def as_float_array(x: Any) -> NDArray[Any]:
     """`x` as a float32 or float64 array of this machine's byte order, without a copy where it is one."""
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise UserError("quantize takes an array of numbers: these rows have different lengths") from None
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype in (np.float32, np.float64):
@@ -152,8 +155,10 @@ def check_call(
         )
     if zero_point is not None and not spec.has_zero_point and np.any(np.asarray(zero_point) != 0):
         raise UserError(f"spec {spec} has no zero point, but one was given: say {spec.element}+zp")
-    if out is not None and (getattr(out, "shape", None) != x.shape or out.dtype != x.dtype):
-        raise UserError(f"out must be an array of shape {x.shape} and dtype {x.dtype}")
+    if out is None:
+        return
+    if getattr(out, "shape", None) != x.shape or out.dtype != x.dtype or not out.flags.writeable:
+        raise UserError(f"out must be a writable array of shape {x.shape} and dtype {x.dtype}")
 
 
 def draw_bits(shape: tuple[int, ...], spec: Spec, random_bits: Any, seed: int | None) -> NDArray[Any] | None:
@@ -184,8 +189,9 @@ def scale_of(
     else:
         levels, offset = _given_levels(x, spec, axis, scale), None
     if spec.has_zero_point and zero_point is not None:
-        offset = np.asarray(fit(zero_point, spec.granularity, x.shape, axis, "zero_point")).astype(np.int64)
-        _check_zero_point(offset, zero_point, spec)
+        fitted = fit(zero_point, spec.granularity, x.shape, axis, "zero_point")
+        _check_zero_point(fitted, spec)
+        offset = fitted.astype(np.int64)
     elif spec.has_zero_point and offset is None:
         offset = np.zeros(levels[0].shape, dtype=np.int64)
     return levels, offset
@@ -195,10 +201,12 @@ def _given_levels(x: NDArray[Any], spec: Spec, axis: int, scale: Any) -> tuple[N
     assert spec.granularity is not None
     shape, level, levels = x.shape, spec.scale, []
     granularity = spec.granularity
+    if isinstance(scale, tuple) and not scale:
+        raise UserError(f"spec {spec} takes at least the innermost level of its scale, not an empty tuple")
     for part in scale if isinstance(scale, tuple) else (scale,):
         if level is None:
             raise UserError(f"spec {spec} has fewer scale levels than the {len(scale)} given")
-        fitted = fit(part, granularity, shape, axis, "scale").astype(x.dtype)
+        fitted = to_dtype(fit(part, granularity, shape, axis, "scale"), x.dtype)
         if not (np.isfinite(fitted) & (fitted > 0)).all():
             raise UserError(f"a scale of spec {spec} must be finite and above zero")
         levels.append(fitted)
@@ -208,9 +216,9 @@ def _given_levels(x: NDArray[Any], spec: Spec, axis: int, scale: Any) -> tuple[N
     return tuple(levels)
 
 
-def _check_zero_point(offset: NDArray[np.int64], given: Any, spec: Spec) -> None:
+def _check_zero_point(given: NDArray[Any], spec: Spec) -> None:
     low, high = spec.element.lowest, spec.element.largest
-    if np.any(np.asarray(given) != np.trunc(np.asarray(given))) or np.any((offset < low) | (offset > high)):
+    if not ((given == np.trunc(given)) & (given >= low) & (given <= high)).all():
         raise UserError(f"a zero point of {spec.element} is an integer from {low:.0f} to {high:.0f}")
 
 

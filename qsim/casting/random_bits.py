@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qsim.errors import UserError
+
 _MASK64 = (1 << 64) - 1
 MULTIPLIER0 = 0x7FEB352D
 MULTIPLIER1 = 0x846CA68B
@@ -22,7 +24,9 @@ MULTIPLIER1 = 0x846CA68B
 
 def keys(seed: int, segment: int = 0) -> tuple[int, int]:
     """(key0, key1), each of 32 bits, for the elements segment * 2^32 <= i < (segment + 1) * 2^32."""
-    z = (seed + segment + 0x9E3779B97F4A7C15) & _MASK64
+    if not isinstance(seed, int | np.integer):
+        raise UserError(f"a seed is an integer, not {seed!r}")
+    z = (int(seed) + segment + 0x9E3779B97F4A7C15) & _MASK64
     z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & _MASK64
     z = ((z ^ z >> 27) * 0x94D049BB133111EB) & _MASK64
     z ^= z >> 31

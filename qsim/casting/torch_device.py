@@ -127,7 +127,9 @@ def quantize_on_device(
     compiled: whether torch.compile fuses the operations; None: on CUDA. Waits for the device only where an element
     without NaN, or a given tensor, has to be checked.
     """
-    if x.dtype not in _TORCH.values() or x.ndim == 0 or x.numel() == 0 or not -x.ndim <= axis < x.ndim:
+    if x.dtype not in _TORCH.values() or x.ndim == 0 or x.numel() == 0:
+        return None
+    if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
         return None
     if (affine != "divide" and spec.scale is not None) or len(
         spec.granularity.block if spec.granularity else ()
@@ -196,7 +198,10 @@ def _fitted(given: Any, shape: tuple[int, ...], dtype: torch.dtype, device: torc
     """A given scale or zero point in its group shape; None where it has another (or several levels)."""
     if isinstance(given, tuple):
         return None
-    values = torch.as_tensor(given, device=device).to(dtype)
+    try:
+        values = torch.as_tensor(given, device=device).to(dtype)
+    except (TypeError, ValueError, RuntimeError):
+        return None
     if values.numel() == 1:
         return values.reshape(()).expand(shape)
     fits = [n for n in values.shape if n != 1] == [n for n in shape if n != 1]

@@ -82,6 +82,15 @@ def test_a_given_scale_that_its_format_cannot_hold_is_packed_all_the_same() -> N
     x = np.ones((2, 32), np.float32)
     q = qsim.encode(x, "mxfp4", scale=np.full((2, 1), 0.3))
     assert same_bits(qsim.decode(qsim.unpack(qsim.pack(q))), qsim.decode(q))
+    q = qsim.encode(x, "nvfp4", scale=0.3, axis=np.int64(1))  # one number in the place of both levels
+    assert same_bits(qsim.decode(qsim.unpack(qsim.pack(q))), qsim.decode(q))
+
+
+def test_what_is_no_quantized_tensor_is_refused() -> None:
+    for call in (qsim.decode, qsim.pack, qsim.unpack):
+        for other in (None, "abc", 3, [1]):
+            with pytest.raises(UserError, match="takes"):
+                call(other)
 
 
 def test_raw_codes_are_what_each_standard_says() -> None:

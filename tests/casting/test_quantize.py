@@ -255,6 +255,14 @@ def test_stochastic_rounding_has_the_bias_of_its_hardware() -> None:
         ("e4m3fn@tensor:float32", {"affine": "reciprocal_fma"}, "int elements"),
         ("int8", {"out": np.zeros((2, 2), np.float32)}, "out must be"),
         ("int8@tensor:float32", {"scale": (1.0, 2.0)}, "fewer scale levels"),
+        ("nvfp4", {"scale": ()}, "at least the innermost level"),
+        ("int8@tensor:float32", {"scale": "1"}, "scale must be numbers"),
+        ("int8@tensor:float32", {"scale": 1e300}, "above zero"),
+        ("int8+zp@tensor:float32", {"scale": 1.0, "zero_point": np.nan}, "integer from"),
+        ("mxfp4", {"axis": 1.0}, "axis is an integer"),
+        ("mxfp4", {"axis": None}, "axis is an integer"),
+        ("int8/stochastic8", {"seed": 1.5}, "a seed is an integer"),
+        ("int8", {"out": np.broadcast_to(np.float32(0), (2, 3))}, "out must be a writable"),
     ],
 )
 def test_mistakes_get_one_clear_line(name: str, options: dict, message: str) -> None:
@@ -267,3 +275,5 @@ def test_what_is_not_a_number_is_refused() -> None:
     for x in (np.array(["a"]), np.array([1j]), np.array([None])):
         with pytest.raises(UserError, match="real numbers"):
             qsim.quantize(x, "int8")
+    with pytest.raises(UserError, match="different lengths"):
+        qsim.quantize([[1, 2], [3]], "int8")

@@ -116,6 +116,8 @@ def test_given_scales_and_zero_points(spec: str, axis: int) -> None:
         ("mxfp4", {"x": [1.0, np.nan]}),
         ("int8@tensor:float32", {"scale": 0.0}),
         ("int8@channel:float32", {"scale": np.ones(3)}),
+        ("int8@tensor:float32", {"scale": "one"}),
+        ("mxfp4", {"axis": None}),
         ("int8+zp@tensor:float32", {"scale": 1.0, "zero_point": 0.5}),
         ("int8+zp@tensor:float32", {"scale": 1.0, "zero_point": 128}),
         ("int8/stochastic8", {}),

@@ -20,8 +20,8 @@ _chosen: int | None = None
 def set_threads(count: int | None) -> None:
     """Use `count` threads for big arrays; None goes back to QSIM_THREADS or, without it, all cores of the process."""
     global _chosen
-    if count is not None and count < 1:
-        raise UserError(f"set_threads: at least 1 thread, not {count}")
+    if count is not None and (not isinstance(count, int) or count < 1):
+        raise UserError(f"set_threads: a whole number of at least 1, not {count!r}")
     _chosen = count
 
 
