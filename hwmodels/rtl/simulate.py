@@ -64,6 +64,8 @@ def _pack(design: Design, vectors: Mapping[str, ArrayLike]) -> list[str]:
 def _port_words(design: Design, port: Port, codes: ArrayLike, is_narrow: bool) -> Array:
     """The lanes of one port side by side: int64 where all ports together are narrow, else Python integers."""
     array = np.asarray(codes)
+    if array.size == 0:
+        return np.zeros(0, np.int64 if is_narrow else object)
     if array.dtype.kind not in "iubO" or array.ndim > 2:
         raise UserError(f"{design.name}.{port.name} takes integer codes [vectors, lanes], not {array.dtype}")
     array = array.astype(np.int64 if is_narrow else object).reshape(len(array), -1)
