@@ -17,6 +17,7 @@ import torch
 
 from qsim.arithmetic.kernels.survey import survey
 from qsim.arithmetic.mac import Mac
+from qsim.casting import quantize
 from qsim.emulator.mac_unit import accumulate
 from qsim.emulator.operators import apply
 from qsim.emulator.tensors import Operand, TensorCaster
@@ -98,7 +99,10 @@ class LayerRunner:
     def _by_unit(
         self, layer: Layer, node: Node, mac: Mac, x: Operand, w: Operand, bias: Values
     ) -> torch.Tensor:
-        """The sum as the plan's unit forms it: from the bias on, in units of the product of the scales."""
+        """The sum as the plan's unit forms it: from the bias on, in units of the product of the scales.
+
+        The bias is what the accumulator can hold of it: it is cast to the accumulator's format first.
+        """
         axis = OUTPUT_CHANNEL_AXIS[node.op]
         scale = _product(x.scale, w.scale)
         start = bias[0] if bias else None
@@ -107,6 +111,7 @@ class LayerRunner:
             start = (
                 codes if codes is not None else start.double() if scale is None else start.double() / scale
             )
+            start = start if mac.accumulator == "exact" else quantize(start.double(), mac.accumulator)
         total = accumulate(layer, node, mac, x.units, w.units, start).float()
         text = " ".join(f"{key}={value}" for key, value in mac.to_dict().items())
         self._arithmetic[layer.name] = f"mac {text}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +190,7 @@ def test_a_narrow_accumulator_rounds_every_sum(
     bias = graph.parameters["fc.bias"].astype(np.float64) / scale
     if "fc.bias" in plan.tensors:
         bias = plan.tensors["fc.bias"].codes.astype(np.float64)
-    total = np.broadcast_to(bias, (len(units), 5))
+    total = np.broadcast_to(qsim.quantize(bias, accumulator), (len(units), 5))
     for k in range(units.shape[1]):
         total = qsim.quantize(
             total + units[:, k : k + 1] * w.specs[0].element.decode(w.codes)[:, k], accumulator
@@ -213,3 +214,20 @@ def test_an_integer_only_plan_runs_on_codes(graph: qsim.Graph) -> None:
     assert {layer.arithmetic for layer in run.layers} == {"integer, requantized dyadic"}
     reference = qsim.emulate(graph, plan, inputs(20)).output
     assert np.abs(run.output - reference).max() < 0.05 * np.abs(reference).max()
+
+
+@pytest.mark.parametrize("spec", ["mxfp8_e4m3", "mxint8", "mxfp4"])
+def test_sums_of_blocks_are_exact_where_their_bits_fit(graph: qsim.Graph, spec: str) -> None:
+    """The fully connected layer in fractions: every product and sum of the dequantized values, rounded once."""
+    plan = make_plan(graph, spec, spec)
+    run = qsim.emulate(graph, plan, inputs(), trace=["flat"])
+    weight = qsim.quantize(graph.parameters["fc.weight"], spec)
+    for row, output in zip(run.tensors["flat"], run.output, strict=True):
+        sums = [
+            sum(Fraction(float(x)) * Fraction(float(w)) for x, w in zip(row, column, strict=True))
+            for column in weight
+        ]
+        np.testing.assert_array_equal(
+            output, np.float32([float(total) for total in sums]) + graph.parameters["fc.bias"]
+        )
+    assert run.layers[-1].arithmetic == "exact (float64)"

@@ -106,7 +106,7 @@ def test_what_is_not_a_plan_is_refused_in_one_line(tmp_path: Path, change, messa
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="nowhere.json"):
+    with pytest.raises(PlanError, match=r"nowhere\.json"):
         BitPlan.load(tmp_path / "nowhere.json")
     (tmp_path / "text.json").write_text("not json")
     with pytest.raises(PlanError, match="not a JSON file"):
