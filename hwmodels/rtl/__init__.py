@@ -1,8 +1,8 @@
 """Circuits as Verilog, made from the same specs and Mac objects that the emulator computes with.
 
-A circuit is a frozen dataclass of facts, such as MacUnit("int8", "int8", Mac(accumulator="int32")); `generate` writes it
-as one Verilog file that stands alone, `simulate` runs it in Icarus Verilog. The modules they are put together from stand
-in hwmodels/rtl/verilog, one a file.
+A circuit is a frozen dataclass of facts, such as MacUnit("int8", "int8", Mac(accumulator="int32")); `generate` writes
+it as one Verilog file that stands alone, `simulate` runs it in Icarus Verilog. The modules they are put together from
+stand in hwmodels/rtl/verilog, one a file. `circuit_of` gives the circuit of a unit that the cost models price.
 
 products       multiplier, dot unit          accumulators   MAC units: fixed, exact (Kulisch) and float registers
 blocks         MX and NVFP4 block dots       converters     format converters, floating adder
@@ -11,16 +11,15 @@ requantizers   every rule, thresholds        arrays         bit-serial lanes, sy
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from hwmodels.rtl.accumulators import MacUnit
 from hwmodels.rtl.arrays import BitSerialDot, LayerUnit, ProcessingElement, SystolicArray
 from hwmodels.rtl.blocks import BlockDot
 from hwmodels.rtl.converters import Adder, Converter
-from hwmodels.rtl.design import Design, Port
+from hwmodels.rtl.design import Circuit, Design, Port
 from hwmodels.rtl.products import DotUnit, Multiplier
 from hwmodels.rtl.requantizers import Maximum, Requantizer, ThresholdUnit
 from hwmodels.rtl.simulate import has_simulator, simulate
+from hwmodels.rtl.units import circuit_of
 
 __all__ = [
     "Adder",
@@ -39,18 +38,11 @@ __all__ = [
     "Requantizer",
     "SystolicArray",
     "ThresholdUnit",
+    "circuit_of",
     "generate",
     "has_simulator",
     "simulate",
 ]
-
-
-class Circuit(Protocol):
-    """Anything that can say what it looks like in Verilog."""
-
-    def design(self) -> Design:
-        """The circuit with its ports."""
-        ...
 
 
 def generate(circuit: Circuit) -> Design:

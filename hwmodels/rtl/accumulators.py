@@ -87,6 +87,9 @@ class MacUnit:
         if terms_of(weight) > 1:
             raise UserError(f"{weight} in a float accumulator has no circuit: use a fixed or exact one")
         lines, number = float_addend(weight, activation, self.mac, target)
+        is_rounded = self.mac.lanes == 1 and self.mac.product != "exact"
+        if is_rounded and parse(self.mac.product).element == target.element:
+            return [*lines, *float_register_of_codes(number, target)]
         return [*lines, *float_register(number, target)]
 
 
@@ -139,32 +142,36 @@ def float_register(number: Unpacked, target: Spec) -> list[str]:
     """Verilog that brings a number into the register's form and adds it to the port `acc`."""
     element = target.element
     assert isinstance(element, Float)
-    if target.cast.overflow == "ieee" or not element.signed:
-        raise UserError(f"no circuit accumulates in {target}: a signed float that saturates can be")
     form = normal_form(number, element)
     width = max(element.mantissa + 1, number.bits) + 3
     field_bits = form["FIELD_BITS"]
     assert isinstance(field_bits, int)
-    rounding = rounding_parameters(target)
-    rounding.pop("SIGNED", None)
-    form_ports = {
+    ports = {
         "exponent": f"$signed({{1'b0, {number.name}_exponent}})",
         "significand": f"{number.name}_significand",
         "field": "field",
         "normalized": "normalized",
     }
-    ports = {
-        **{name: name for name in ("clk", "first", "start")},
-        "addend_sign": f"{number.name}_sign",
-        "addend_field": "field",
-        "addend_significand": "normalized",
-        "acc": "acc",
-    }
     return [
         wire("field", field_bits),
         wire("normalized", width),
-        instance("float_normalize", "align", form_ports, {**form, "OUT_BITS": width}),
-        instance(
-            "float_accumulator", "register", ports, {**rounding, "FIELD_BITS": field_bits, "WIDTH": width}
-        ),
+        instance("float_normalize", "align", ports, {**form, "OUT_BITS": width}),
+        _register(target, f"{number.name}_sign", "field", "normalized", field_bits, width),
     ]
+
+
+def float_register_of_codes(number: Unpacked, target: Spec) -> list[str]:
+    """The same for a number unpacked from a code of the register's own format, which needs no alignment."""
+    wires = number.ports().values()
+    return [_register(target, *wires, number.exponent_bits, number.bits)]
+
+
+def _register(target: Spec, sign: str, field: str, significand: str, field_bits: int, width: int) -> str:
+    element = target.element
+    assert isinstance(element, Float)
+    if target.cast.overflow == "ieee" or not element.signed:
+        raise UserError(f"no circuit accumulates in {target}: a signed float that saturates can be")
+    parameters = rounding_parameters(target) | {"FIELD_BITS": field_bits, "WIDTH": width}
+    ports = {name: name for name in ("clk", "first", "start", "acc")}
+    addend = {"addend_sign": sign, "addend_field": field, "addend_significand": significand}
+    return instance("float_accumulator", "register", ports | addend, parameters)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Protocol
 
 
 class Literal(str):
@@ -67,6 +68,14 @@ class Design:
         """The top module followed by every library module it needs: a file that stands alone (Verilog-2005)."""
         own = "\n".join([self.top, *(part.top for part in self.parts)])
         return "\n".join([own, *(module_text(name) for name in modules_used(own))])
+
+
+class Circuit(Protocol):
+    """Anything that can say what it looks like in Verilog."""
+
+    def design(self) -> Design:
+        """The circuit with its ports."""
+        ...
 
 
 def _range(width: int) -> str:
@@ -154,9 +163,8 @@ def modules_used(text: str) -> tuple[str, ...]:
 
 def _instantiated(text: str) -> set[str]:
     code = re.sub(r"//.*", "", text)
-    return {
-        name for name in re.findall(r"^\s*(\w+)\s*(?:#\s*\(|\w+\s*\()", code, re.MULTILINE)
-    } & library_modules()
+    names = re.findall(r"^\s*(\w+)\s*(?:#\s*\(|\w+\s*\()", code, re.MULTILINE)
+    return set(names) & library_modules()
 
 
 def slug(*parts: object) -> str:

@@ -101,5 +101,5 @@ def test_systolic_array_is_a_matrix_product(weight: str, activation: str, rows: 
 
 def test_operands_without_an_integer_form_are_one_clear_error() -> None:
     for circuit in (rtl.ProcessingElement("e4m3fn", "int8"), rtl.BitSerialDot("pot2", "int8", 4)):
-        with pytest.raises(UserError, match="e4m3fn|pot2"):
+        with pytest.raises(UserError, match=r"e4m3fn|pot2"):
             rtl.generate(circuit)

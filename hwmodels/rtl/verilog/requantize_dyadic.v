@@ -13,7 +13,7 @@ module requantize_dyadic #(
     input        [OUT_BITS-1:0]        zero_point,
     output       [OUT_BITS-1:0]        code
 );
-    localparam WIDE = (ACC_BITS + MULTIPLIER_BITS > 64 ? ACC_BITS + MULTIPLIER_BITS : 64) + 2;
+    localparam WIDE = ACC_BITS + MULTIPLIER_BITS + 2;
     wire signed [ACC_BITS+MULTIPLIER_BITS:0] product = acc * $signed({1'b0, multiplier});
     wire signed [WIDE-1:0] extended = product;
     wire signed [WIDE-1:0] doubled_floor = (extended <<< 1) >>> shift;  // its last bit counts half a step
