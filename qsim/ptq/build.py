@@ -15,7 +15,9 @@ from qsim.formats import Integer
 from qsim.parse import parse
 from qsim.plan import Arithmetic, BitPlan, TensorPlan
 from qsim.ptq.calibrate import Calibration, activation_scale, weight_scale
+from qsim.ptq.layer_matrix import is_tunable
 from qsim.ptq.observe import Range, observe
+from qsim.ptq.output_error import scale_by_output
 from qsim.ptq.pipeline import TunedLayer, tune
 from qsim.ptq.problem import Rounded
 from qsim.ptq.walk import Track
@@ -103,12 +105,20 @@ class PlanBuilder:
                         self.graph.parameters[name], spec, layer.weight_axis or 0, self.calibration
                     )
                 else:
-                    scale, zero_point = activation_scale(self.ranges[name], spec, self.calibration)
+                    scale, zero_point = self._activation_scale(name, spec)
                     axis = activation_axis(self.graph, layer, name)
                     self._memo[name, spec] = TensorPlan(spec, "activation", axis, scale, zero_point)
             except UserError as error:
                 raise PlanError(f"tensor '{name}' with {spec}: {error}") from None
         return self._memo[name, spec]
+
+    def _activation_scale(self, name: str, spec: Spec) -> tuple[Array | None, Array | None]:
+        readers = [layer for layer in self.graph.layers if name in (layer.input, layer.weights)]
+        by_output = self.calibration.activations == "output" and readers
+        is_static = spec.granularity is not None and spec.granularity.kind == "tensor"
+        if by_output and is_static and all(is_tunable(self.graph, layer) for layer in readers):
+            return scale_by_output(self.graph, readers, self.ranges[name], spec)
+        return activation_scale(self.ranges[name], spec, self.calibration)
 
     def _tune(self, tensors: Mapping[str, TensorPlan]) -> dict[str, TunedLayer]:
         """Every layer after the steps of the calibration; layers that other plans have in common are done once."""
@@ -154,14 +164,17 @@ def bias_entry(
 
 
 def _accumulator_scale(layer: Layer, tensors: Mapping[str, TensorPlan], bias: Array) -> Array | None:
-    """Input scale x weight scale of every output; None where a sum of the layer has no such unit."""
+    """Input scale x weight scale of every output; None where a sum of the layer has no such unit, or the bias
+    does not fit 32 bits of it.
+    """
     x, w = tensors.get(layer.input), tensors.get(layer.weights)
     if x is None or w is None or x.scale is None or w.scale is None or x.scale.ndim or w.scale.ndim > 1:
         return None
     if not all(isinstance(tensor.specs[0].element, Integer) for tensor in (x, w)) or bias.ndim != 1:
         return None
     scale = np.broadcast_to(np.float32(x.scale) * w.scale.astype(np.float32), bias.shape)
-    return np.ascontiguousarray(scale) if (scale > 0).all() else None
+    fits = (scale > 0).all() and (np.abs(bias) <= scale.astype(np.float64) * (2.0**31 - 1)).all()
+    return np.ascontiguousarray(scale) if fits else None
 
 
 def activation_axis(graph: Graph, layer: Layer, name: str) -> int:

@@ -18,8 +18,10 @@ from qsim.spec import Spec
 from qsim.views import matrix_axis
 
 Array = NDArray[Any]
-Method = Literal["minmax", "percentile", "mse"]
+Method = Literal["minmax", "percentile", "mse", "output"]
 ACTIVATION_FACTORS = np.arange(0.20, 1.001, 0.02)
+# A channel of all but zero weights would get a scale in whose units its bias does not fit 32 bits.
+DEAD_CHANNEL = np.float32(2.0**-16)
 WEIGHT_FACTORS = np.arange(0.30, 1.101, 0.02)
 SEARCH_VALUES = 1 << 15
 
@@ -28,6 +30,9 @@ SEARCH_VALUES = 1 << 15
 class Calibration:
     """How scales and roundings are found.
 
+    activations, weights: the range seen, one clipped to a percentile, or that of least squared error, of the tensor
+    ("mse") or of the outputs of the layers that read it ("output"; activations only, and only where a layer
+    multiplies them by parameters, "mse" elsewhere).
     percentile: two-sided, what method "percentile" keeps (99.99: all but 1e-4).
     steps: what follows nearest rounding, in order, as a config lists them (qsim.ptq.steps).
     sequential: steps see each layer's inputs from the quantized network before it; otherwise the float32
@@ -60,7 +65,7 @@ def activation_scale(seen: Range, spec: Spec, how: Calibration) -> tuple[Array |
     low, high = min(seen.minimum, 0.0), max(seen.maximum, 0.0)
     if how.activations == "percentile":
         low, high = np.percentile(seen.sample, [100 - how.percentile, how.percentile])
-    if how.activations != "mse":
+    if how.activations not in ("mse", "output"):
         return _scale_of_range(low, high, spec)
     sample = seen.sample[:: max(1, seen.sample.size // SEARCH_VALUES)]
     candidates = [_scale_of_range(low * factor, high * factor, spec) for factor in ACTIVATION_FACTORS]
@@ -76,10 +81,12 @@ def weight_scale(matrix: Array, spec: Spec, how: Calibration) -> tuple[Array | N
         return None, None
     axis = matrix_axis(spec)
     base, zero_point = compute_scale(matrix, spec, axis)
+    if spec.granularity.kind == "channel":
+        base = np.maximum(base, base.max(initial=0) * DEAD_CHANNEL)
     if how.weights == "minmax" or spec.granularity.kind not in ("tensor", "channel") or spec.has_zero_point:
         return base, zero_point
-    if how.weights == "percentile":
-        raise UserError("ptq.weights 'percentile' is for activations; weights take minmax or mse")
+    if how.weights != "mse":
+        raise UserError(f"ptq.weights '{how.weights}' is for activations; weights take minmax or mse")
     factors = np.array([1.0, 0.5, 0.25]) if spec.scale.is_power_of_two else WEIGHT_FACTORS
     return _least_error_scale(matrix, spec, base, axis, factors), zero_point
 

@@ -6,7 +6,7 @@ Batches stream through, so memory holds one batch and a bounded sample of each t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 SAMPLE_VALUES = 1 << 18
 BATCH = 25
+EXAMPLES = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Range:
-    """What calibration saw of one tensor: its exact extremes and a seeded sample of its values (float32)."""
+    """What calibration saw of one tensor: its exact extremes, a seeded sample of its values (float32), and the
+    first few samples whole.
+    """
 
     minimum: float
     maximum: float
     sample: Array
+    examples: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def observe(
@@ -42,12 +46,14 @@ def observe(
     step = first if isinstance(first, int) else BATCH
     batches = -(-samples // step)
     parts: dict[str, list[Array]] = {name: [] for name in names}
+    examples: dict[str, Array] = {}
     extremes = {name: [np.inf, -np.inf] for name in names}
     rng = np.random.default_rng(seed)
     for start in range(0, samples, step):
         batch = {name: torch.from_numpy(array[start : start + step]) for name, array in calibration.items()}
         values = run_graph(graph, batch, keep=set(names))
         for name in names:
+            examples.setdefault(name, values[name][:EXAMPLES].numpy())
             flat = values[name].numpy().reshape(-1)
             if not np.isfinite(flat).all():
                 raise UserError(
@@ -58,4 +64,7 @@ def observe(
             extremes[name][1] = max(extremes[name][1], float(flat.max(initial=-np.inf)))
             share = min(flat.size, SAMPLE_VALUES // batches)
             parts[name].append(flat if share == flat.size else flat[rng.integers(0, flat.size, share)])
-    return {name: Range(extremes[name][0], extremes[name][1], np.concatenate(parts[name])) for name in names}
+    return {
+        name: Range(extremes[name][0], extremes[name][1], np.concatenate(parts[name]), examples[name])
+        for name in names
+    }

@@ -153,7 +153,7 @@ def _tune_layer(
     moments = Moments.measure(node, layer, pairs)
     absorbs_mean = rounded.bias is not None and any(isinstance(step, BiasCorrection) for step in steps)
     objective = moments.centered() if absorbs_mean else moments
-    problem = LayerProblem(weights, moments, objective, own_bias(graph, layer))
+    problem = LayerProblem(weights, moments, objective.regularized(), own_bias(graph, layer))
     for step in steps:
         rounded = step(problem, rounded)
     return rounded

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from qsim.ptq.walk import Track
 
 Array = NDArray[Any]
+FLOOR, CONFIDENCE = (
+    0.002,
+    0.2,
+)  # of Moments.regularized; chosen on the zoo's networks, not critical within a factor 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Moments:
     """First and second moments of a layer's inputs, a row each output position: means over all rows, float64.
 
     mean_float, mean_quantized: [groups, K]. float_float, float_quantized (E x q'), quantized_quantized:
-    [groups, K, K].
+    [groups, K, K]. rows: how many they are means of.
     """
 
     mean_float: torch.Tensor
@@ -43,6 +47,7 @@ class Moments:
     float_float: torch.Tensor
     float_quantized: torch.Tensor
     quantized_quantized: torch.Tensor
+    rows: int
 
     @classmethod
     def measure(
@@ -58,18 +63,36 @@ class Moments:
             parts += [square, square] if q is x else [rows.mT @ cast, cast.mT @ cast]
             sums = [total + part.double() for total, part in zip(sums, parts, strict=True)]
             count += rows.shape[1]
-        return cls(*(total / max(count, 1) for total in sums))
+        x, q, xx, xq, qq = (total / max(count, 1) for total in sums)
+        return cls(x, q, xx, xq, qq, count)
 
     def centered(self) -> Moments:
         """Covariances in place of second moments: what is left once a bias absorbs the mean error."""
         x, q = self.mean_float, self.mean_quantized
-        zero = torch.zeros_like(x)
-        return Moments(
-            zero,
-            zero,
-            self.float_float - _outer(x, x),
-            self.float_quantized - _outer(x, q),
-            self.quantized_quantized - _outer(q, q),
+        return replace(
+            self,
+            mean_float=torch.zeros_like(x),
+            mean_quantized=torch.zeros_like(q),
+            float_float=self.float_float - _outer(x, x),
+            float_quantized=self.float_quantized - _outer(x, q),
+            quantized_quantized=self.quantized_quantized - _outer(q, q),
+        )
+
+    def regularized(self) -> Moments:
+        """The moments with white noise added to all inputs: the error gains a multiple of |w - v|^2.
+
+        Directions that a few calibration rows did not show are then not free: the share of the mean energy
+        that is added, FLOOR + CONFIDENCE * K / rows, vanishes as rows outnumber weights.
+        """
+        length = self.quantized_quantized.shape[-1]
+        share = FLOOR + CONFIDENCE * length / max(self.rows, 1)
+        energy = self.quantized_quantized.diagonal(dim1=1, dim2=2).mean(1)
+        extra = (share * energy)[:, None, None] * torch.eye(length, dtype=torch.float64)
+        return replace(
+            self,
+            float_float=self.float_float + extra,
+            float_quantized=self.float_quantized + extra,
+            quantized_quantized=self.quantized_quantized + extra,
         )
 
 
@@ -77,8 +100,8 @@ class Moments:
 class LayerProblem:
     """One layer: its float32 weights [groups, outputs, K] and the moments of its inputs.
 
-    moments: as measured. objective: the moments that roundings are judged by; the centered ones where a bias
-    is corrected afterwards. bias: the float32 one [outputs], None where the layer has none of its own.
+    moments: as measured. objective: the moments that roundings are judged by: regularized, and centered where a
+    bias is corrected afterwards. bias: the float32 one [outputs], None where the layer has none of its own.
     """
 
     weights: torch.Tensor

@@ -51,6 +51,25 @@ METHODS: dict[str, list[Any]] = {
     "descent": ["coordinate_descent", "bias_correction"],
     "gptq_descent": ["gptq", "coordinate_descent", "bias_correction"],
     "seq_gptq": ["seq_mse", "gptq", "coordinate_descent", "bias_correction"],
+    "gptq_refit": [
+        "gptq",
+        *["coordinate_descent", "scale_refit"] * 3,
+        "coordinate_descent",
+        "bias_correction",
+    ],
+    "seq_refit": [
+        "seq_mse",
+        "gptq",
+        *["coordinate_descent", "scale_refit"] * 3,
+        "coordinate_descent",
+        "bias_correction",
+    ],
+    "adaround_refit": [
+        "adaround",
+        *["coordinate_descent", "scale_refit"] * 3,
+        "coordinate_descent",
+        "bias_correction",
+    ],
     "fine_tune": ["gptq", "coordinate_descent", "bias_correction", "fine_tune", "bias_correction"],
     "fine_tune_only": ["fine_tune", "bias_correction"],
 }
@@ -82,7 +101,7 @@ def main() -> None:
         "--formats", default="w4a8,w3a8", help=f"of {', '.join(FORMATS)}; +fl8: first, last 8 bit"
     )
     parser.add_argument("--samples", type=int, default=None, help="evaluation samples (default: all)")
-    parser.add_argument("--activations", default="mse", help="minmax, percentile or mse")
+    parser.add_argument("--activations", default="output", help="minmax, percentile, mse or output")
     parser.add_argument("--local", action="store_true", help="inputs of the float32 network, cast")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

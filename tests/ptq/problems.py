@@ -42,7 +42,12 @@ def moments_of(x: np.ndarray, q: np.ndarray) -> Moments:
     exact, cast = torch.from_numpy(x).double(), torch.from_numpy(q).double()
     rows = x.shape[1]
     return Moments(
-        exact.mean(1), cast.mean(1), exact.mT @ exact / rows, exact.mT @ cast / rows, cast.mT @ cast / rows
+        exact.mean(1),
+        cast.mean(1),
+        exact.mT @ exact / rows,
+        exact.mT @ cast / rows,
+        cast.mT @ cast / rows,
+        rows,
     )
 
 

@@ -140,3 +140,20 @@ def test_a_layer_alone_takes_steps(graph: Graph) -> None:
     plain = builder(graph, []).build({"dw.weight": qsim.parse("int3@channel:float32")})
     x = inputs(100, seed=5)
     assert noise(graph, plan, x) <= noise(graph, plain, x)
+
+
+def test_ranges_of_least_output_error_heed_the_weights(graph: Graph) -> None:
+    """An input channel of large values that no weight reads does not cost the others their resolution."""
+    from dataclasses import replace
+
+    weight = graph.parameters["conv.weight"].copy()
+    weight[:, 0] = 0
+    blind = replace(graph, parameters={**graph.parameters, "conv.weight": weight})
+    x = inputs(60)
+    x[:, 0] *= 30
+    specs = {"x": qsim.parse("uint4+zp@tensor:float32")}
+    plans = [
+        PlanBuilder.calibrate(blind, {"x": x}, Calibration(activations=method)).build(specs)
+        for method in ("output", "mse")
+    ]
+    assert noise(blind, plans[0], x) < 0.1 * noise(blind, plans[1], x)

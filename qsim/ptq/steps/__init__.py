@@ -14,6 +14,7 @@ from qsim.ptq.steps.coordinate_descent import CoordinateDescent
 from qsim.ptq.steps.fine_tune import FineTune
 from qsim.ptq.steps.gpfq import GPFQ
 from qsim.ptq.steps.gptq import GPTQ
+from qsim.ptq.steps.scale_refit import ScaleRefit
 from qsim.ptq.steps.seq_mse import SeqMSE
 
 __all__ = ["STEPS", "LayerStep", "NetworkStep", "is_network_step", "make_steps"]
@@ -37,6 +38,7 @@ STEPS: Mapping[str, type[Any]] = {
     "gpfq": GPFQ,
     "adaround": AdaRound,
     "coordinate_descent": CoordinateDescent,
+    "scale_refit": ScaleRefit,
     "bias_correction": BiasCorrection,
     "fine_tune": FineTune,
 }

@@ -11,7 +11,7 @@ Latent values start where their layer's rounding left them, so this step goes af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,145 +22,165 @@ from qsim.emulator.operators import apply
 from qsim.errors import UserError
 from qsim.ptq.layer_matrix import weight_matrix, weight_tensor
 from qsim.ptq.problem import Network, Rounded
+from qsim.ptq.steps.adaround import hardness, soft_rounding, soft_rounding_inverse
 
 if TYPE_CHECKING:
     from qsim.emulator.tensors import TensorCaster
-    from qsim.graph import Graph, Layer
+    from qsim.graph import Graph, Layer, Node
 
 Tensors = Mapping[str, torch.Tensor]
+CastTensor = Callable[[str, torch.Tensor], torch.Tensor]
 
 
-REACH = 0.25
 DEBUG = False
+STAY = 0.5  # where soft weights start: between the float32 weight (0) and the rounded one (1)
 
 
 @dataclass(frozen=True)
 class FineTune:
-    """iterations: of Adam over batches of `batch` samples; rate: its first step size, in grid steps, falling to 0.
+    """iterations: of Adam over batches of `batch` samples; rate: its first step size, falling to 0.
 
-    drop: share of activation values that a pass leaves unquantized. biases: whether biases are learned too,
-    with the step size in units of `rate` times the output's standard deviation over 100.
+    regularization, warm_up: as AdaRound's, with the loss in units of its first value. drop: share of activation
+    values that a pass leaves unquantized.
     """
 
     iterations: int = 300
-    rate: float = 0.02
+    rate: float = 0.05
     batch: int = 32
-    drop: float = 0.5
-    biases: bool = True
+    regularization: float = 10.0
+    warm_up: float = 0.2
+    drop: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or self.batch < 1 or not 0 <= self.drop <= 1:
+        if self.iterations < 1 or self.batch < 1 or not 0 <= self.drop <= 1 or not 0 <= self.warm_up < 1:
             raise UserError(
-                "ptq.steps fine_tune: iterations and batch must be at least 1 and drop from 0 to 1, "
-                f"not {self.iterations}, {self.batch} and {self.drop}"
+                "ptq.steps fine_tune: iterations and batch must be at least 1, drop from 0 to 1 and warm_up from 0 "
+                f"to below 1, not {self.iterations}, {self.batch}, {self.drop} and {self.warm_up}"
             )
 
     @torch.enable_grad()
     def __call__(self, network: Network) -> dict[str, Rounded]:
         graph = network.graph
         layers = [layer for layer in graph.layers if layer.name in network.layers]
-        latent = {layer.name: _Latent(graph, layer, network.layers[layer.name]) for layer in layers}
+        soft = {layer.node: SoftLayer(graph, layer, network.layers[layer.name]) for layer in layers}
+        optimizer = torch.optim.Adam([part.logits for part in soft.values()], lr=self.rate)
         random = torch.Generator().manual_seed(network.seed)
-        learned = [part.position for part in latent.values()]
-        learned += [part.shift for part in latent.values() if self.biases and part.shift is not None]
-        optimizer = torch.optim.Adam(learned, lr=self.rate)
-        samples = len(next(iter(network.inputs.values())))
-        order = torch.empty(0, dtype=torch.long)
         steps: Iterable[int] = range(self.iterations)
         if network.track:
             steps = network.track(steps, "fine-tuning", self.iterations)
-        names = {layer.output for layer in graph.layers}
+        unit: torch.Tensor | None = None
+        batches = _batches(network, self.batch, random)
         for iteration in steps:
-            if len(order) < min(self.batch, samples):
-                order = torch.cat([order, torch.randperm(samples, generator=random)])
-            chosen, order = order[: self.batch], order[self.batch :]
-            batch = {name: torch.from_numpy(array[chosen.numpy()]) for name, array in network.inputs.items()}
+            batch = next(batches)
             with torch.no_grad():
-                exact = _forward(graph, batch, {}, lambda name, value: value, names)
-            parameters = {**network.parameters}
-            for part in latent.values():
-                parameters |= part.parameters(exact)
-            cast = self._casting(network.caster, random)
-            ours = _forward(graph, batch, parameters, cast, names)
+                exact = _forward(graph, batch, {}, {}, lambda name, value: value)
+            ours = _forward(
+                graph, batch, network.parameters, soft, self._casting(network.caster, random), exact
+            )
+            loss = _distance(graph, ours, exact)
+            if DEBUG and iteration % 20 == 0:
+                print(iteration, float(loss.detach()), end=" ")
+            unit = loss.detach() if unit is None else unit
+            loss = loss / unit
+            progress = iteration / self.iterations
+            if progress >= self.warm_up:
+                hard = torch.stack([part.hardness(progress, self.warm_up) for part in soft.values()])
+                loss = loss + self.regularization * hard.mean()
             for group in optimizer.param_groups:
-                group["lr"] = self.rate * (1 - iteration / self.iterations)
+                group["lr"] = self.rate * (1 - progress)
             optimizer.zero_grad()
-            loss = _distance(ours, exact)
-            if DEBUG and iteration % 10 == 0:
-                print(iteration, float(loss))
             loss.backward()
             optimizer.step()
-        return {name: part.rounded() for name, part in latent.items()}
+        if DEBUG:
+            for part in soft.values():
+                h = soft_rounding(part.logits)
+                print(round(float(((h > 0.05) & (h < 0.95)).double().mean().detach()), 3), end=" ")
+                part.logits = torch.where(h >= 0.5, 20.0, -20.0)
+            ours = _forward(
+                graph, batch, network.parameters, soft, self._casting(network.caster, random), exact
+            )
+            print("hard", float(_distance(graph, ours, exact).detach()))
+        return {layer.name: soft[layer.node].rounded() for layer in layers}
 
-    def _casting(
-        self, caster: TensorCaster, random: torch.Generator
-    ) -> Callable[[str, torch.Tensor], torch.Tensor]:
+    def _casting(self, caster: TensorCaster, random: torch.Generator) -> CastTensor:
         def cast(name: str, value: torch.Tensor) -> torch.Tensor:
             if not caster.is_cast(name):
                 return value
             rounded = caster(name, value)
             if self.drop == 0:
                 return rounded
-            keep = torch.rand(value.shape, generator=random) < self.drop
-            return torch.where(keep, value, rounded)
+            return torch.where(torch.rand(value.shape, generator=random) < self.drop, value, rounded)
 
         return cast
 
 
-class _Latent:
-    """The latent weights of one layer, in grid steps from where they start, and the change of its bias."""
+class SoftLayer:
+    """One layer whose weights stand between two neighbours of their grid.
+
+    One neighbour is the value at the start, the other the next one towards the float32 weight. The mean output
+    is held at the float32 network's, as a bias correction will do once the roundings are chosen.
+    """
 
     def __init__(self, graph: Graph, layer: Layer, start: Rounded) -> None:
-        self._graph, self._layer, self._start = graph, layer, start
+        self._start, self._axis = start, layer.weight_axis or 0
+        self._shape = graph.parameters[layer.weights].shape
         weights = torch.from_numpy(weight_matrix(graph, layer)).double().reshape(start.values.shape)
-        below, _ = start.grid.neighbours(start.values - 1e-6 * start.grid.step)
-        _, above = start.grid.neighbours(start.values)
-        # within the cell of values that round to the start, as near to the float32 weight as that allows
-        reach = REACH
-        low = start.values - reach * (start.values - below)
-        high = start.values + reach * (above - start.values)
-        self._origin = torch.minimum(torch.maximum(weights, low), high)
-        lower, upper = start.grid.neighbours(self._origin)
-        spacing = upper - lower
-        self._spacing = torch.where(spacing > 0, spacing, start.grid.step)
-        self.position = torch.zeros_like(weights, dtype=torch.float32).requires_grad_()
-        self._bias = start.bias
-        self.shift = None if start.bias is None else torch.zeros(len(start.bias)).requires_grad_()
-        self._unit: torch.Tensor | None = None
+        nudge = 1e-6 * start.grid.step * torch.where(weights >= start.values, 1.0, -1.0)
+        self._below, above = start.grid.neighbours(start.values + nudge)
+        self._width = above - self._below
+        wide = self._width > 0
+        share = torch.where(wide, (weights - self._below) / self._width, 0.0).clamp(0, 1)
+        at = torch.where(wide, (start.values - self._below) / self._width, 0.0)
+        self.logits = soft_rounding_inverse(share + STAY * (at - share)).float().requires_grad_()
+        self._mean_error: torch.Tensor | None = None
 
-    def parameters(self, exact: Tensors) -> dict[str, torch.Tensor]:
-        """The layer's parameters in the quantized network; gradients reach the latent values."""
-        weights = self._weights()
-        hard = self._start.grid.nearest(weights.detach())
-        through = hard + (weights - weights.detach())
-        shape = self._graph.parameters[self._layer.weights].shape
-        found = {self._layer.weights: weight_tensor(through, shape, self._layer.weight_axis or 0).float()}
-        if self.shift is not None and self._bias is not None and self._layer.bias is not None:
-            if self._unit is None:
-                self._unit = exact[self._layer.output].std() / 100
-            bias = self._bias.float() + self.shift * self._unit
-            found[self._layer.bias] = bias.reshape(self._graph.parameters[self._layer.bias].shape)
-        return found
+    def compute(
+        self, node: Node, values: list[torch.Tensor | None], exact: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """The node's output with the soft weights; gradients reach the logits."""
+        weights = self._below + self._width * soft_rounding(self.logits)
+        values[1] = weight_tensor(weights, self._shape, self._axis).float()
+        result = apply(node, values)[0]
+        if self._start.bias is None:
+            return (result,)
+        channel = 1 if node.op == "Conv" else result.dim() - 1
+        others = [axis for axis in range(result.dim()) if axis != channel]
+        error = exact.mean(others, keepdim=True) - result.mean(others, keepdim=True)
+        seen = error.detach().flatten()
+        self._mean_error = seen if self._mean_error is None else 0.9 * self._mean_error + 0.1 * seen
+        return (result + error,)
 
-    def rounded(self) -> Rounded:
-        values = self._start.grid.nearest(self._weights().detach())
-        bias = self._bias
-        if bias is not None and self.shift is not None and self._unit is not None:
-            bias = bias + (self.shift.detach() * self._unit).double()
-        return replace(self._start, values=values, bias=bias)
+    def hardness(self, progress: float, warm_up: float) -> torch.Tensor:
+        """AdaRound's regularizer, a mean over the layer's weights."""
+        return hardness(soft_rounding(self.logits), progress, warm_up).mean()
 
-    def _weights(self) -> torch.Tensor:
-        return self._origin + self.position.double() * self._spacing
+    def rounded(self, own_bias: torch.Tensor | None = None) -> Rounded:
+        """The layer with every weight at the neighbour it leans to."""
+        up = soft_rounding(self.logits).detach() >= 0.5
+        values = self._start.grid.nearest(torch.where(up, self._below + self._width, self._below))
+        return replace(self._start, values=values)
+
+
+def _batches(network: Network, size: int, random: torch.Generator) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches of shuffled calibration samples without end; every sample once before any comes again."""
+    samples = len(next(iter(network.inputs.values())))
+    order = torch.randperm(samples, generator=random)
+    while True:
+        while len(order) < min(size, samples):
+            order = torch.cat([order, torch.randperm(samples, generator=random)])
+        chosen, order = order[:size].numpy(), order[size:]
+        yield {name: torch.from_numpy(array[chosen]) for name, array in network.inputs.items()}
 
 
 def _forward(
     graph: Graph,
     inputs: Tensors,
     parameters: Tensors,
-    cast: Callable[[str, torch.Tensor], torch.Tensor],
-    names: Iterable[str],
+    soft: Mapping[str, SoftLayer],
+    cast: CastTensor,
+    exact: Tensors | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The tensors `names` and the outputs; unlike the executor's, this run keeps gradients."""
+    """Every activation of the network; unlike the executor's, this run keeps gradients."""
     values = {name: cast(name, value) for name, value in inputs.items()}
 
     def read(name: str | None) -> torch.Tensor | None:
@@ -169,16 +189,22 @@ def _forward(
         return parameters[name] if name in parameters else parameter_tensor(graph, name)
 
     for node in graph.nodes:
-        results = apply(node, [read(name) for name in node.inputs])
+        operands = [read(name) for name in node.inputs]
+        if node.name in soft and exact is not None:
+            results = soft[node.name].compute(node, operands, exact[node.outputs[0]])
+        else:
+            results = apply(node, operands)
         for name, value in zip(node.outputs, results, strict=False):
             if name:
                 values[name] = cast(name, value)
-    return {name: values[name] for name in (*names, *graph.outputs)}
+    return values
 
 
-def _distance(ours: Tensors, exact: Tensors) -> torch.Tensor:
-    """Sum over tensors of the squared error relative to the tensor's variance."""
+def _distance(graph: Graph, ours: Tensors, exact: Tensors) -> torch.Tensor:
+    """Sum over the outputs of layers and network of the squared error relative to the tensor's variance."""
+    names = {layer.output for layer in graph.layers} | set(graph.outputs)
     parts = [
-        (ours[name] - exact[name]).square().mean() / exact[name].var().clamp(min=1e-12) for name in exact
+        (ours[name] - exact[name]).square().mean() / exact[name].var().clamp(min=1e-12)
+        for name in sorted(names)
     ]
     return torch.stack(parts).sum()
