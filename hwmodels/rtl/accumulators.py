@@ -162,8 +162,8 @@ def float_register(number: Unpacked, target: Spec) -> list[str]:
 
 def float_register_of_codes(number: Unpacked, target: Spec) -> list[str]:
     """The same for a number unpacked from a code of the register's own format, which needs no alignment."""
-    wires = number.ports().values()
-    return [_register(target, *wires, number.exponent_bits, number.bits)]
+    field, significand = f"{number.name}_exponent", f"{number.name}_significand"
+    return [_register(target, f"{number.name}_sign", field, significand, number.exponent_bits, number.bits)]
 
 
 def _register(target: Spec, sign: str, field: str, significand: str, field_bits: int, width: int) -> str:

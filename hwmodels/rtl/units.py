@@ -17,15 +17,15 @@ from qsim.errors import UserError
 
 
 def minifloat(exponent: int, mantissa: int) -> str:
-    """The measured circuits' floats: no infinities, no NaN; without an exponent, an integer."""
+    """The measured circuits' floats have no infinities and no NaN; without an exponent, an integer."""
     return f"e{exponent}m{mantissa}-inf-nan" if exponent else f"int{mantissa}"
 
 
 def circuit_of(unit: Unit) -> Circuit:
     """The circuit with the function of a unit of ../shared/golden/hw.
 
-    Differences: mac_pot counts its shift from the other end, and mx_dot rounds a block's sum before its scale is applied,
-    both as the emulator does. Raises UserError for families that are only priced as parts of others.
+    Differences, both as the emulator has it: mac_pot counts its shift from the other end, and mx_dot rounds a block's
+    sum before its scale is applied. Raises UserError for families that are only priced as parts of others.
     """
     if unit.family not in _CIRCUITS:
         raise UserError(

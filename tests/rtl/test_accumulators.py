@@ -46,7 +46,7 @@ MACS = [
     ("float32", "float32", Mac(accumulator="float32")),
 ]
 STEPS = 6
-SEQUENCES = 300
+SEQUENCES = 120
 
 
 def run(design: rtl.Design, weight: Array, activation: Array, **extra: Array) -> Array:

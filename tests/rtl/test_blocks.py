@@ -61,14 +61,11 @@ def test_block_dot_equals_matmul(weight: str, activation: str, partial: str, reg
         "activation_scale": x.scale_codes.ravel(),
     }
     out = rtl.simulate(design, vectors)["acc"].reshape(SEQUENCES, STEPS)[:, -1]
-    expected = np.empty(SEQUENCES)
-    for i in range(SEQUENCES):
-        row, column = (
-            replace(z, codes=z.codes[i : i + 1], scale=z.scale[i : i + 1], shape=(1, z.shape[1]))
-            for z in (x, w)
-        )
-        column = replace(column, codes=column.codes.T, scale=column.scale.T, shape=column.shape[::-1], axis=0)
-        expected[i] = np.asarray(qsim.matmul(row, column, mac)).item()
+    rows = replace(x, codes=x.codes[:, None], scale=x.scale[:, None], shape=(SEQUENCES, 1, x.shape[1]))
+    columns = replace(
+        w, codes=w.codes[:, :, None], scale=w.scale[:, :, None], shape=(SEQUENCES, w.shape[1], 1), axis=1
+    )
+    expected = np.asarray(qsim.matmul(rows, columns, mac))[:, 0, 0]
     assert np.array_equal(out, unsigned_codes(expected, register or partial))
 
 

@@ -60,17 +60,22 @@ def check(source: str, target: str) -> None:
     assert np.array_equal(bits_of(out, result.bits), unsigned_codes(values, target))
 
 
-@pytest.mark.parametrize(("source", "target"), CONVERSIONS)
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [*CONVERSIONS[:2], *(pytest.param(*pair, marks=pytest.mark.slow) for pair in CONVERSIONS[2:])],
+)
 def test_converter_equals_the_emulators_cast(source: str, target: str) -> None:
     check(source, target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_every_rounding_of_floats_and_of_fixed_point(rounding: str) -> None:
     check("e4m6-inf-nan", f"e3m2fn/{rounding}")
     check("fixed10.5", f"fixed6.4/{rounding}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec", ["e4m3-inf-nan", "e5m2/ceil", "e2m5-inf-nan/floor", "e4m3fnuz", "float16", "float32"]
 )

@@ -14,8 +14,11 @@ from qsim.arithmetic.integer import affine_of, to_integer_only
 from qsim.arithmetic.requantize import fixed_point, float32_multiplier, real_multiplier
 from qsim.embedded import load_data, load_network
 from qsim.graph import Graph, Layer, Node
-from qsim.ptq import PlanBuilder
+from qsim.ptq import Calibration, PlanBuilder
 from tests.rtl.vectors import Array
+
+
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ def network() -> Network:
     torch = pytest.importorskip("torch")
     data = load_data()
     graph = qsim.load_model(load_network(), torch.zeros(1, 1, 28, 28))
-    builder = PlanBuilder.calibrate(graph, {graph.inputs[0]: data["x_calib"][:40]})
+    how = Calibration(activations="minmax", weights="minmax")
+    builder = PlanBuilder.calibrate(graph, {graph.inputs[0]: data["x_calib"][:40]}, how)
     specs = {layer.weights: qsim.parse("int8@channel:float32") for layer in graph.layers}
     specs |= {layer.input: qsim.parse("uint8@tensor:float32") for layer in graph.layers}
     return Network(graph, builder.build(specs), data["x_eval"][:1])

@@ -62,6 +62,7 @@ def test_exact_multiplier(weight: str, activation: str) -> None:
     assert np.array_equal(out["sign"], np.signbit(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weight", "activation", "product"), ROUNDED)
 def test_rounded_multiplier(weight: str, activation: str, product: str) -> None:
     design = rtl.generate(rtl.Multiplier(weight, activation, product))
