@@ -27,7 +27,7 @@ _INTERVALS = (
     *("report_difference_low95", "report_difference_high95"),
 )
 PROVENANCE = (
-    *("model", "model_hash", "data_hash", "hardware", "formats", "seed"),
+    *("model", "model_hash", "data_hash", "hardware", "formats", "ptq", "seed"),
     *("qsim_version", "seconds", "agreement", "arithmetic", "objective", "found_by"),
 )
 MARKS = ("is_front", "chosen")  # true or false; a table without them has them false

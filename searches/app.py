@@ -96,7 +96,16 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
         graph, dataset.calibration, calibration, seed=config.seed, arithmetic=config.arithmetic
     )
     halves = Halves.split(dataset.samples, config.seed)
-    return MainJob(Ledger(evaluator, builder, target, halves, config.seed), groups, menu, settings, _track)
+    ledger = Ledger(evaluator, builder, target, halves, config.seed, _choices("formats", "ptq"))
+    return MainJob(ledger, groups, menu, settings, _track)
+
+
+def _choices(*groups: str) -> dict[str, str]:
+    """What was chosen of some config groups, by name."""
+    from hydra.core.hydra_config import HydraConfig
+
+    choices = HydraConfig.get().runtime.choices
+    return {group: str(choices[group]) for group in groups}
 
 
 def _check_float(config: DictConfig, evaluator: Evaluator, seed: int) -> None:

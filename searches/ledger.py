@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ class Ledger:
     """Builds, prices and measures plans; `rows` are the results table, the float32 network first.
 
     The metric is measured on both halves of the evaluation data, with 95 % bootstrap intervals; the paired
-    difference to float32 is of the reported half.
+    difference to float32 is of the reported half. `provenance` is copied into every row.
     """
 
     evaluator: Evaluator
@@ -40,6 +40,7 @@ class Ledger:
     target: Target
     halves: Halves
     seed: int = 0
+    provenance: Mapping[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     plans: dict[str, BitPlan] = field(default_factory=dict)
     layer_costs: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -167,6 +168,7 @@ class Ledger:
             "arithmetic": evaluator.arithmetic,
             "seed": self.seed,
             "qsim_version": qsim.__version__,
+            **self.provenance,
         }
 
 
