@@ -169,8 +169,10 @@ def _instantiated(text: str) -> set[str]:
 
 def slug(*parts: object) -> str:
     """A Verilog identifier from a family name and specs."""
-    text = "_".join(str(part) for part in parts if str(part))
-    return re.sub(r"\W+", "_", text.replace("-", "m").replace(".", "p")).strip("_")
+    text = (
+        "_".join(str(part) for part in parts if str(part)).replace("-inf-nan", "_finite").replace("-", "_no_")
+    )
+    return re.sub(r"\W+", "_", text.replace(".", "p")).strip("_")
 
 
 def signed_bits(values: Iterable[int]) -> int:

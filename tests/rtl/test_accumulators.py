@@ -71,7 +71,10 @@ def check(out: Array, expected: Array, design: rtl.Design, accumulator: str) -> 
         )
 
 
-@pytest.mark.parametrize(("weight", "activation", "mac"), MACS)
+@pytest.mark.parametrize(
+    ("weight", "activation", "mac"),
+    [*MACS[::2], *(pytest.param(*point, marks=pytest.mark.slow) for point in MACS[1::2])],
+)
 def test_mac_unit_equals_matmul_after_every_step(weight: str, activation: str, mac: Mac) -> None:
     rng = np.random.default_rng(4)
     a, b = element_of(weight), element_of(activation)

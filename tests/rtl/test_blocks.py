@@ -45,7 +45,13 @@ def random_operand(spec_text: str, rng: np.random.Generator) -> Quantized:
     return whole
 
 
-@pytest.mark.parametrize(("weight", "activation", "partial", "register"), BLOCKS)
+@pytest.mark.parametrize(
+    ("weight", "activation", "partial", "register"),
+    [
+        *BLOCKS[::3],
+        *(pytest.param(*point, marks=pytest.mark.slow) for i, point in enumerate(BLOCKS) if i % 3),
+    ],
+)
 def test_block_dot_equals_matmul(weight: str, activation: str, partial: str, register: str | None) -> None:
     rng = np.random.default_rng(7)
     w, x = (random_operand(spec, rng) for spec in (weight, activation))

@@ -17,7 +17,6 @@ from qsim.graph import Graph, Layer, Node
 from qsim.ptq import Calibration, PlanBuilder
 from tests.rtl.vectors import Array
 
-
 pytestmark = pytest.mark.slow
 
 
