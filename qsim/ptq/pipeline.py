@@ -1,7 +1,6 @@
 """Steps in the order a config lists them, applied to a whole network on calibration data.
 
-    tensors of a plan, rounded to nearest -> walk: layer after layer, all layer steps -> network steps -> ...
-    -> weights and biases as they will be stored
+    tensors of a plan, rounded to nearest -> walk: layer after layer, all steps -> weights and biases as stored
 
 What the steps leave is what is stored: the walk itself goes on with values on the grid.
 """
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,14 +20,14 @@ from qsim.emulator.tensors import TensorCaster
 from qsim.plan import BitPlan, TensorPlan
 from qsim.ptq.grid import Grid, has_grid
 from qsim.ptq.layer_matrix import is_tunable, weight_matrix, weight_tensor
-from qsim.ptq.problem import LayerProblem, Moments, Network, Rounded
-from qsim.ptq.steps import is_network_step
+from qsim.ptq.problem import LayerProblem, Moments, Rounded
 from qsim.ptq.steps.bias_correction import BiasCorrection
 from qsim.ptq.walk import Pairs, Track, walk
 from qsim.views import from_matrix, matrix_axis, to_matrix
 
 if TYPE_CHECKING:
     from qsim.graph import Graph, Layer, Node
+    from qsim.ptq.steps import LayerStep
 
 Array = NDArray[Any]
 Memo = MutableMapping[tuple[Any, ...], Rounded]
@@ -48,7 +46,7 @@ def tune(
     graph: Graph,
     inputs: Mapping[str, Array],
     tensors: Mapping[str, TensorPlan],
-    steps: Sequence[Any],
+    steps: Sequence[LayerStep],
     *,
     sequential: bool = True,
     seed: int = 0,
@@ -61,105 +59,74 @@ def tune(
     the start of the steps. sequential: each layer sees inputs from the quantized network before it; otherwise
     the float32 network's inputs, cast, so that its result depends on its own two specs alone.
     memo: layers' states by what they depend on, filled here; with it, many plans cost what their different
-    parts cost. track: wraps long iterations, for a progress bar.
+    parts cost. track: wraps the nodes as they are run, for a progress bar.
     """
-    state = {
-        layer.name: _nearest(graph, layer, tensors[layer.weights])
-        for layer in graph.layers
-        if _takes_steps(graph, layer, tensors)
-    }
+    memo = {} if memo is None else memo
+    layers = [layer for layer in graph.layers if _takes_steps(graph, layer, tensors)]
+    keys = {layer.name: (tuple(steps), *_key(graph, layer, tensors, sequential)) for layer in layers}
+    if any(key not in memo for key in keys.values()):
+        _fill(graph, inputs, tensors, steps, keys, memo, sequential=sequential, seed=seed, track=track)
+    return {layer.name: _finished(graph, layer, memo[keys[layer.name]]) for layer in layers}
+
+
+def _fill(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    tensors: Mapping[str, TensorPlan],
+    steps: Sequence[LayerStep],
+    keys: Mapping[str, tuple[Any, ...]],
+    memo: Memo,
+    *,
+    sequential: bool,
+    seed: int,
+    track: Track | None,
+) -> None:
+    """One walk through the network that tunes every layer of `keys` which the memo does not hold."""
+    missing = {name for name, key in keys.items() if key not in memo}
+    activations = {name: plan for name, plan in tensors.items() if plan.role == "activation"}
+    plan = BitPlan(activations, model_name=graph.name, seed=seed)
+    caster = TensorCaster(graph, plan, torch.device("cpu"), seed)
     start = {
         name: _values(tensor, graph.parameters[name].shape)
         for name, tensor in tensors.items()
         if tensor.role == "weight"
     }
-    activations = {name: plan for name, plan in tensors.items() if plan.role == "activation"}
-    caster = TensorCaster(
-        graph, BitPlan(activations, model_name=graph.name, seed=seed), torch.device("cpu"), seed
-    )
-    network = Network(graph, inputs, caster, start, state, seed, track)
-    memo = {} if memo is None else memo
-    done: tuple[Any, ...] = ()
-    for on_network, group in groupby(steps, is_network_step):
-        phase = tuple(group)
-        keys = {
-            name: (*done, phase, *_key(network, name, tensors, sequential and not done)) for name in state
-        }
-        if done or on_network:  # then every layer depends on all of them
-            keys = {name: (*key, _all_specs(tensors)) for name, key in keys.items()}
-        if on_network:
-            _run_on_network(network, phase, keys, memo)
-        else:
-            _run_on_layers(network, phase, keys, memo, sequential=sequential)
-        network = network.with_layers({name: memo[key] for name, key in keys.items()})
-        done = (*done, *phase)
-    return {
-        layer.name: _finished(graph, layer, network.layers[layer.name])
-        for layer in graph.layers
-        if layer.name in state
-    }
-
-
-def _run_on_network(
-    network: Network, steps: Sequence[Any], keys: Mapping[str, tuple[Any, ...]], memo: Memo
-) -> None:
-    if all(key in memo for key in keys.values()):
-        return
-    for step in steps:
-        network = network.with_layers(step(network))
-    memo.update({keys[name]: rounded for name, rounded in network.layers.items()})
-
-
-def _run_on_layers(
-    network: Network,
-    steps: Sequence[Any],
-    keys: Mapping[str, tuple[Any, ...]],
-    memo: Memo,
-    *,
-    sequential: bool,
-) -> None:
-    """One walk through the network that tunes every layer of `keys` which the memo does not hold."""
-    missing = [name for name, key in keys.items() if key not in memo]
-    if not missing:
-        return
-    graph = network.graph
 
     def visit(layer: Layer, node: Node, pairs: Pairs) -> dict[str, torch.Tensor]:
         key = keys[layer.name]
         if key not in memo:
-            memo[key] = _tune_layer(graph, layer, node, pairs, network, steps)
-        return parameters_of(graph, layer, memo[key])
+            memo[key] = _tune_layer(graph, layer, node, pairs, tensors[layer.weights], steps)
+        return _parameters(graph, layer, memo[key])
 
-    samples = len(next(iter(network.inputs.values())))
+    samples = len(next(iter(inputs.values())))
     batches = [
-        {name: torch.from_numpy(array[i : i + BATCH]) for name, array in network.inputs.items()}
+        {name: torch.from_numpy(array[i : i + BATCH]) for name, array in inputs.items()}
         for i in range(0, samples, BATCH)
     ]
     last = max(i for i, layer in enumerate(graph.layers) if layer.name in missing)
-    wanted = [layer.name for layer in graph.layers[: last + 1]] if sequential else missing
-    visits = {layer.node: visit for layer in graph.layers if layer.name in wanted and layer.name in keys}
-    walk(
-        *(graph, batches, network.caster, network.parameters, visits),
-        sequential=sequential,
-        track=network.track,
-    )
+    wanted = {layer.name for layer in graph.layers[: last + 1]} & set(keys) if sequential else missing
+    visits = {layer.node: visit for layer in graph.layers if layer.name in wanted}
+    walk(graph, batches, caster, start, visits, sequential=sequential, track=track)
 
 
 def _tune_layer(
-    graph: Graph, layer: Layer, node: Node, pairs: Pairs, network: Network, steps: Sequence[Any]
+    graph: Graph, layer: Layer, node: Node, pairs: Pairs, start: TensorPlan, steps: Sequence[LayerStep]
 ) -> Rounded:
-    rounded = network.layers[layer.name]
-    weights = torch.from_numpy(weight_matrix(graph, layer)).double().reshape(rounded.values.shape)
+    matrix = weight_matrix(graph, layer)
+    shape = (matrix.shape[0], matrix.shape[1])
+    grid = Grid.of(start.specs[0], shape, layer.groups, start.scale, start.zero_point)
+    rounded = Rounded(grid, grid.cast(matrix), _own_bias(graph, layer))
+    weights = torch.from_numpy(matrix).double().reshape(rounded.values.shape)
     moments = Moments.measure(node, layer, pairs)
     absorbs_mean = rounded.bias is not None and any(isinstance(step, BiasCorrection) for step in steps)
     objective = moments.centered() if absorbs_mean else moments
-    problem = LayerProblem(weights, moments, objective.regularized(), own_bias(graph, layer))
+    problem = LayerProblem(weights, moments, objective.regularized(), rounded.bias)
     for step in steps:
         rounded = step(problem, rounded)
     return rounded
 
 
-def parameters_of(graph: Graph, layer: Layer, rounded: Rounded) -> dict[str, torch.Tensor]:
+def _parameters(graph: Graph, layer: Layer, rounded: Rounded) -> dict[str, torch.Tensor]:
     """The parameters of a layer in the state `rounded`, float32, in their own shapes."""
     shape = graph.parameters[layer.weights].shape
     found = {layer.weights: weight_tensor(rounded.values, shape, layer.weight_axis or 0).float()}
@@ -168,7 +135,7 @@ def parameters_of(graph: Graph, layer: Layer, rounded: Rounded) -> dict[str, tor
     return found
 
 
-def own_bias(graph: Graph, layer: Layer) -> torch.Tensor | None:
+def _own_bias(graph: Graph, layer: Layer) -> torch.Tensor | None:
     """The bias of a layer as [outputs]; None where it has none of its own."""
     if layer.bias is None or layer.bias not in graph.parameters or len(graph.consumers[layer.bias]) != 1:
         return None
@@ -177,17 +144,10 @@ def own_bias(graph: Graph, layer: Layer) -> torch.Tensor | None:
     return torch.from_numpy(bias.reshape(-1)).double() if bias.size == outputs else None
 
 
-def _nearest(graph: Graph, layer: Layer, start: TensorPlan) -> Rounded:
-    matrix = weight_matrix(graph, layer)
-    shape = (matrix.shape[0], matrix.shape[1])
-    grid = Grid.of(start.specs[0], shape, layer.groups, start.scale, start.zero_point)
-    return Rounded(grid, grid.cast(matrix), own_bias(graph, layer))
-
-
 def _finished(graph: Graph, layer: Layer, rounded: Rounded) -> TunedLayer:
     shape = graph.parameters[layer.weights].shape
     weight = rounded.grid.store(rounded.values, shape, layer.weight_axis or 0)
-    before = own_bias(graph, layer)
+    before = _own_bias(graph, layer)
     if before is None or rounded.bias is None or torch.equal(before, rounded.bias):
         return TunedLayer(weight, None)
     return TunedLayer(weight, rounded.bias.float().numpy())
@@ -198,14 +158,13 @@ def _takes_steps(graph: Graph, layer: Layer, tensors: Mapping[str, TensorPlan]) 
     return plan is not None and len(plan.specs) == 1 and has_grid(plan.specs[0]) and is_tunable(graph, layer)
 
 
-def _key(network: Network, name: str, tensors: Mapping[str, TensorPlan], sequential: bool) -> tuple[Any, ...]:
+def _key(graph: Graph, layer: Layer, tensors: Mapping[str, TensorPlan], sequential: bool) -> tuple[Any, ...]:
     """What a layer's result depends on: its own specs, and sequentially all that is cast before it."""
-    graph = network.graph
-    layer = next(layer for layer in graph.layers if layer.name == name)
-    own = (
-        name,
-        *(tensors[tensor].spec if tensor in tensors else None for tensor in (layer.weights, layer.input)),
-    )
+
+    def spec(tensor: str) -> Any:
+        return tensors[tensor].spec if tensor in tensors else None
+
+    own = (layer.name, spec(layer.weights), spec(layer.input))
     if not sequential:
         return own
     before: list[str] = list(graph.inputs)
@@ -213,14 +172,7 @@ def _key(network: Network, name: str, tensors: Mapping[str, TensorPlan], sequent
         if node.name == layer.node:
             break
         before += [tensor for tensor in (*node.inputs, *node.outputs) if tensor]
-    return (
-        *own,
-        tuple((tensor, tensors[tensor].spec) for tensor in dict.fromkeys(before) if tensor in tensors),
-    )
-
-
-def _all_specs(tensors: Mapping[str, TensorPlan]) -> tuple[Any, ...]:
-    return tuple(sorted((name, tensor.text) for name, tensor in tensors.items()))
+    return (*own, tuple((tensor, spec(tensor)) for tensor in dict.fromkeys(before) if tensor in tensors))
 
 
 def _values(plan: TensorPlan, shape: tuple[int, ...]) -> torch.Tensor:

@@ -11,23 +11,19 @@ so that K x K matrices, gathered in one pass over batches, stand for the data in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from numpy.typing import NDArray
 
 from qsim.ptq.grid import Grid
 from qsim.ptq.layer_matrix import input_rows
 
 if TYPE_CHECKING:
-    from qsim.emulator.tensors import TensorCaster
-    from qsim.graph import Graph, Layer, Node
-    from qsim.ptq.walk import Track
+    from qsim.graph import Layer, Node
 
-Array = NDArray[Any]
 FLOOR, CONFIDENCE = (
     0.002,
     0.2,
@@ -152,27 +148,6 @@ class Rounded:
     grid: Grid
     values: torch.Tensor
     bias: torch.Tensor | None
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    """What a step on the whole network is given: the graph, its calibration inputs and the state of its layers.
-
-    caster: casts activations. parameters: those of the quantized network that differ from the graph's where no
-    layer of `layers` sets them. seed: of everything drawn. track: wraps long iterations, for a progress bar.
-    """
-
-    graph: Graph
-    inputs: Mapping[str, Array]
-    caster: TensorCaster
-    parameters: Mapping[str, torch.Tensor]
-    layers: Mapping[str, Rounded]
-    seed: int = 0
-    track: Track | None = None
-
-    def with_layers(self, layers: Mapping[str, Rounded]) -> Network:
-        """The same network, its layers in another state."""
-        return replace(self, layers=layers)
 
 
 def _outer(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -41,37 +41,16 @@ FORMATS: dict[str, tuple[str, str]] = {
     **{name: (FLOAT.format(name), f"{name}@tensor:float32") for name in ("e4m3fn", "e3m2fn", "e2m1fn")},
     **{name: (name, name) for name in ("mxfp8_e4m3", "mxfp6_e3m2", "mxfp4", "mxint8", "nvfp4")},
 }
+DESCENT = ["coordinate_descent", "scale_refit"]
 METHODS: dict[str, list[Any]] = {
     "nearest": [],
     "bias_correction": ["bias_correction"],
     "seq_mse": ["seq_mse", "bias_correction"],
-    "gptq": ["gptq", "bias_correction"],
     "gpfq": ["gpfq", "bias_correction"],
-    "adaround": ["adaround", "bias_correction"],
-    "descent": ["coordinate_descent", "bias_correction"],
-    "gptq_descent": ["gptq", "coordinate_descent", "bias_correction"],
-    "seq_gptq": ["seq_mse", "gptq", "coordinate_descent", "bias_correction"],
-    "gptq_refit": [
-        "gptq",
-        *["coordinate_descent", "scale_refit"] * 3,
-        "coordinate_descent",
-        "bias_correction",
-    ],
-    "seq_refit": [
-        "seq_mse",
-        "gptq",
-        *["coordinate_descent", "scale_refit"] * 3,
-        "coordinate_descent",
-        "bias_correction",
-    ],
-    "adaround_refit": [
-        "adaround",
-        *["coordinate_descent", "scale_refit"] * 3,
-        "coordinate_descent",
-        "bias_correction",
-    ],
-    "fine_tune": ["gptq", "coordinate_descent", "bias_correction", "fine_tune", "bias_correction"],
-    "fine_tune_only": ["fine_tune", "bias_correction"],
+    "gptq_alone": ["gptq", "bias_correction"],
+    "gptq": ["gptq", "coordinate_descent", "bias_correction"],  # configs/ptq/gptq.yaml
+    "gptq_refit": ["gptq", *DESCENT * 3, "coordinate_descent", "bias_correction"],
+    "adaround": ["adaround", "bias_correction"],  # configs/ptq/adaround.yaml
 }
 
 

@@ -20,7 +20,7 @@ from qsim.ptq.steps.gptq import GPTQ
 from qsim.views import matrix_axis
 from tests.ptq.problems import FORMATS, layer
 
-ROUNDING = [name for name in STEPS if name not in ("bias_correction", "fine_tune")]
+ROUNDING = [name for name in STEPS if name != "bias_correction"]
 
 
 def decoded(plan: TensorPlan) -> np.ndarray:

@@ -7,29 +7,22 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Protocol
 
 from qsim.errors import UserError
-from qsim.ptq.problem import LayerProblem, Network, Rounded
+from qsim.ptq.problem import LayerProblem, Rounded
 from qsim.ptq.steps.adaround import AdaRound
 from qsim.ptq.steps.bias_correction import BiasCorrection
 from qsim.ptq.steps.coordinate_descent import CoordinateDescent
-from qsim.ptq.steps.fine_tune import FineTune
 from qsim.ptq.steps.gpfq import GPFQ
 from qsim.ptq.steps.gptq import GPTQ
 from qsim.ptq.steps.scale_refit import ScaleRefit
 from qsim.ptq.steps.seq_mse import SeqMSE
 
-__all__ = ["STEPS", "LayerStep", "NetworkStep", "is_network_step", "make_steps"]
+__all__ = ["STEPS", "LayerStep", "make_steps"]
 
 
 class LayerStep(Protocol):
     """A step that works on one layer at a time: it sees the problem and the layer's state, and returns the next."""
 
     def __call__(self, problem: LayerProblem, rounded: Rounded) -> Rounded: ...
-
-
-class NetworkStep(Protocol):
-    """A step that works on all layers at once: {layer name: its next state}."""
-
-    def __call__(self, network: Network) -> dict[str, Rounded]: ...
 
 
 STEPS: Mapping[str, type[Any]] = {
@@ -40,14 +33,7 @@ STEPS: Mapping[str, type[Any]] = {
     "coordinate_descent": CoordinateDescent,
     "scale_refit": ScaleRefit,
     "bias_correction": BiasCorrection,
-    "fine_tune": FineTune,
 }
-NETWORK_STEPS = (FineTune,)
-
-
-def is_network_step(step: Any) -> bool:
-    """Whether a step works on the whole network rather than layer by layer."""
-    return isinstance(step, NETWORK_STEPS)
 
 
 def make_steps(entries: Sequence[Any]) -> tuple[Any, ...]:
