@@ -83,7 +83,7 @@ def metric_file_name(metric: str) -> str:
 
 def with_telling_names(runs: Sequence[Run]) -> list[Run]:
     """Runs named by what differs between them (model, hardware, formats, search, seed) or by their folder."""
-    columns = ("model", "hardware", "formats", "search", "seed")
+    columns = ("model", "hardware", "formats", "ptq", "search", "seed")
     described = [{column: _value_of(run, column) for column in columns} for run in runs]
     differing = [column for column in columns if len({each[column] for each in described}) > 1]
     names = [" ".join(each[column] for column in differing if each[column]) for each in described]
