@@ -11,19 +11,26 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from dataclasses import replace
 
 import torch
 
 import qsim
+from qsim.arithmetic.mac import Mac
 from qsim.data import Preprocessing, load_npz
+from qsim.plan import LayerPlan
 from qsim.ptq import Calibration, PlanBuilder
 
+# name: weights, activations, accumulator ("exact": the default of a plan)
 CONFIGURATIONS = {
-    "int8, float32 scales": ("int8@channel:float32", "uint8+zp@tensor:float32"),
-    "int8, power-of-two scales": ("int8@channel:e8m0/ceil", "int8@tensor:e8m0/ceil"),
-    "int4": ("int4@channel:float32", "uint4+zp@tensor:float32"),
-    "e4m3": ("e4m3fn@channel:float32", "e4m3fn@tensor:float32"),
-    "mxfp8": ("mxfp8_e4m3", "mxfp8_e4m3"),
+    "int8, float32 scales": ("int8@channel:float32", "uint8+zp@tensor:float32", "exact"),
+    "int8, power-of-two scales": ("int8@channel:e8m0/ceil", "int8@tensor:e8m0/ceil", "exact"),
+    "int4": ("int4@channel:float32", "uint4+zp@tensor:float32", "exact"),
+    "e4m3": ("e4m3fn@channel:float32", "e4m3fn@tensor:float32", "exact"),
+    "mxfp8": ("mxfp8_e4m3", "mxfp8_e4m3", "exact"),
+    "int8 into int32": ("int8@channel:float32", "int8@tensor:float32", "int32"),
+    "int8 into saturating int16": ("int8@channel:float32", "int8@tensor:float32", "int16"),
+    "e4m3 into float16, every add": ("e4m3fn@channel:float32", "e4m3fn@tensor:float32", "float16"),
 }
 
 
@@ -40,9 +47,12 @@ def main() -> None:
     graph, calibration, inputs = _network(options)
     builder = PlanBuilder.calibrate(graph, calibration, Calibration("minmax", "minmax"))
     plans: dict[str, qsim.BitPlan | None] = {"float32": None}
-    for name, (weights, activations) in CONFIGURATIONS.items():
+    for name, (weights, activations, accumulator) in CONFIGURATIONS.items():
         specs = {layer.weights: qsim.parse(weights) for layer in graph.layers}
-        plans[name] = builder.build(specs | {layer.input: qsim.parse(activations) for layer in graph.layers})
+        plan = builder.build(specs | {layer.input: qsim.parse(activations) for layer in graph.layers})
+        mac = Mac(accumulator=accumulator)
+        layers = {} if mac == Mac() else {layer.name: LayerPlan(mac) for layer in graph.layers}
+        plans[name] = replace(plan, layers=layers)
     seconds: dict[str, list[float]] = {name: [] for name in plans}
     for repeat in range(options.repeats + 1):
         for name, plan in plans.items():
