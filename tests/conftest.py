@@ -6,12 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Tests run in parallel processes (`-n 2`); a thread pool in each would only fight over the same cores.
 # Set before numpy, numba or torch are imported. A value given by the user stays.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# A deadline is a timing, and no timing is pass or fail here; a first call may also compile.
+settings.register_profile("qsim", deadline=None)
+settings.load_profile("qsim")
 
 ROOT = Path(__file__).resolve().parents[1]
 
