@@ -220,6 +220,11 @@ def _check_plan(graph: Graph, plan: BitPlan) -> None:
         raise PlanError(
             f"plan {plan.id} names tensor '{unknown[0]}', which the model '{graph.name}' does not have"
         )
+    mixed = next((name for name, tensor in plan.tensors.items() if len(tensor.specs) > 1), None)
+    if mixed is not None:
+        raise PlanError(
+            f"plan {plan.id}: tensor '{mixed}' mixes specs over its channels; the emulator takes one spec a tensor"
+        )
     layers = {layer.name for layer in graph.layers}
     strange = sorted(set(plan.layers) - layers - {node.name for node in graph.nodes})
     if strange:

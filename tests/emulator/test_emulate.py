@@ -15,7 +15,7 @@ import qsim
 from qsim.arithmetic.integer import to_integer_only
 from qsim.arithmetic.mac import Mac
 from qsim.errors import PlanError, UserError
-from qsim.plan import LayerPlan
+from qsim.plan import ChannelSpec, LayerPlan, TensorPlan
 from qsim.ptq import Calibration, PlanBuilder
 from tests.emulator.networks import inputs, small_cnn, uniform_specs
 
@@ -153,6 +153,10 @@ def test_mistakes_are_one_clear_line(graph: qsim.Graph, tmp_path: Path) -> None:
         qsim.emulate(graph, plan, inputs(), trace=["nowhere"])
     with pytest.raises(UserError, match="missing"):
         qsim.emulate(graph, plan, {"z": inputs()})
+    parts = tuple(ChannelSpec((c,), qsim.parse(f"int{8 - c}@channel:float32")) for c in range(4))
+    mixed = replace(plan, tensors={**plan.tensors, "conv.weight": TensorPlan(parts, "weight", 0)})
+    with pytest.raises(PlanError, match="'conv.weight' mixes specs"):
+        qsim.emulate(graph, mixed, inputs())
     poisoned = inputs()
     poisoned[0, 0, 0, 0] = np.nan
     with pytest.raises(PlanError, match="tensor 'x'"):
