@@ -155,7 +155,7 @@ def test_mistakes_are_one_clear_line(graph: qsim.Graph, tmp_path: Path) -> None:
         qsim.emulate(graph, plan, {"z": inputs()})
     parts = tuple(ChannelSpec((c,), qsim.parse(f"int{8 - c}@channel:float32")) for c in range(4))
     mixed = replace(plan, tensors={**plan.tensors, "conv.weight": TensorPlan(parts, "weight", 0)})
-    with pytest.raises(PlanError, match="'conv.weight' mixes specs"):
+    with pytest.raises(PlanError, match=r"'conv.weight' mixes specs"):
         qsim.emulate(graph, mixed, inputs())
     poisoned = inputs()
     poisoned[0, 0, 0, 0] = np.nan
