@@ -1,9 +1,9 @@
 """Activation scales by what their error does to the outputs of the layers that read them.
 
 A tensor's own squared error treats all its values alike; weights do not. Here a clipping range is judged by
-|W (x - q(x))|^2 at the readers, less what a bias absorbs: the criterion of AdaQuant (Hubara et al., ICML 2021,
-eq. 4) and SeqMSE, applied to the activation's range. Low and high end are sought one after the other, so that
-a long tail on one side does not cost the other its resolution.
+|W (x - q(x))|^2 at the readers, less what a bias absorbs: the layer-wise criterion of AdaQuant (Hubara et al.,
+ICML 2021) and SeqMSE, applied to the activation's range. Low and high end are sought one after the other, so
+that a long tail on one side does not cost the other its resolution.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Bias correction: the mean error of every output, on calibration data, moved into its bias.
 
 Nagel, van Baalen, Blankevoort, Welling, "Data-Free Quantization Through Weight Equalization and Bias
-Correction", ICCV 2019, section 4.2, with the means measured ("empirical", their appendix D): b + W E x - Q E q.
+Correction", ICCV 2019, section 4.2, with the means measured ("empirical"): b + W E x - Q E q.
 As layers are visited in order, on inputs from the corrected network before them, the error of the inputs is
 corrected too.
 

@@ -1,8 +1,8 @@
 """GPFQ: greedy path following, each weight rounded so that the output so far stays on the float path.
 
-Lybrand and Saab, "A Greedy Algorithm for Quantizing Neural Networks", JMLR 2021, eq. (3), in the form for
+Lybrand and Saab, "A Greedy Algorithm for Quantizing Neural Networks", JMLR 2021, in the form for
 quantized inputs of Zhang, Zhou, Saab, "Post-training Quantization for Neural Networks with Provable
-Guarantees", 2023, eq. (6): with u the output error of the columns so far,
+Guarantees", 2023: with u the output error of the columns so far,
 q_t = round(<q-input_t, u + w_t x_t> / |q-input_t|^2). The inner products are entries of the moments.
 """
 

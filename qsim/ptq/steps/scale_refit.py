@@ -2,7 +2,7 @@
 
 Values are scale * z with z fixed, so the error is a parabola in the scale and its minimum is known:
 s' = s (w S_xq v') / (v S_qq v') for the values v at scale s. Alternated with coordinate descent this is the
-joint optimisation of codes and scales of COMQ (Zhang, Zhang, Yang, Zhang 2024, eq. 7) and Beacon (2025).
+joint optimisation of codes and scales of COMQ (Zhang et al. 2024).
 """
 
 from __future__ import annotations
