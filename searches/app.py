@@ -31,6 +31,7 @@ def main() -> None:
 def search(config: DictConfig) -> float:
     """One run: returns the chosen plan's cost (what Hydra's sweepers would minimise)."""
     start = time.perf_counter()
+    log.info("reading model %s", config.model.name)
     graph = command_line.open_model(config.model)
     _set_threads(config.threads, graph)
     job = _prepare(config, graph)
@@ -92,6 +93,7 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
         len(groups),
         f"{graph.macs:,}",
     )
+    log.info("calibrating on %d samples", dataset.calibration_samples)
     builder = PlanBuilder.calibrate(
         graph, dataset.calibration, calibration, seed=config.seed, arithmetic=config.arithmetic
     )

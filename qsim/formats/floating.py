@@ -39,9 +39,9 @@ class Float(Element):
         nan             only all ones is NaN; no infinity (e4m3fn)
         none            every code is a number (e2m1fn)
         fnuz            one zero, NaN at the code of -0, no infinity
-        p3109_extended  one zero, NaN at the code of -0 (unsigned: all ones), infinity at the top code (below
-        NaN) p3109_finite    the same without infinity e8m0            powers of two only, no zero, no sign,
-        all ones is NaN (ml_dtypes float8_e8m0fnu)
+        p3109_extended  one zero, NaN at the code of -0 (unsigned: all ones), infinity at the top code below NaN
+        p3109_finite    the same without infinity
+        e8m0            powers of two only, no zero, no sign, all ones is NaN (ml_dtypes float8_e8m0fnu)
     subnormals: exponent 0 means 2^(1 - bias) * m / 2^mantissa; without them all its codes are zero.
     """
 
@@ -61,7 +61,7 @@ class Float(Element):
             raise SpecError(f"{self.name}: without mantissa bits every code must be a number (add -inf-nan)")
         if self.specials == "fnuz" and not self.signed:
             raise SpecError(f"{self.name}: fnuz has its NaN at the code of -0 and so needs a sign")
-        if self.top_code < 1:
+        if self.top_code < (1 if self.subnormals else 1 << self.mantissa):
             raise SpecError(f"{self.name}: no code is left for a number above zero")
         if self.step_exponent < -1074 or self._exponent_of(self.top_code) > 1023:
             raise SpecError(f"{self.name}: its values do not fit in float64; choose another bias")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import qsim
+from qsim.errors import SpecError
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 
@@ -109,3 +110,10 @@ def test_a_table_gets_its_values_from_the_plan() -> None:
 def test_formats_too_wide_to_list_say_so() -> None:
     with pytest.raises(qsim.SpecError, match="24 bits"):
         qsim.values("float32")
+
+
+def test_a_format_of_zeros_alone_is_refused() -> None:
+    """Exponent 0 flushed to zero and exponent 1 reserved for infinity and NaN leave no number above zero."""
+    with pytest.raises(SpecError, match="no code is left for a number above zero"):
+        qsim.parse("e1m1-subnormals")
+    assert qsim.values("e1m1").tolist() == [-1.0, 0.0, 1.0]
