@@ -173,7 +173,7 @@ def _is_missing(config: Any, key: str) -> bool:
 
 
 def open_model(config: DictConfig) -> Graph:
-    """The graph of config group `model`; checks the recorded hash of nothing, only that the file is readable."""
+    """The graph of config group `model`; UserError naming the option that is missing or wrong."""
     import qsim
 
     if config.kind == "embedded":
