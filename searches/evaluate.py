@@ -97,6 +97,7 @@ class Evaluator:
             "plan": plan.id,
             "metric": self.metric.name,
             "arithmetic": self.arithmetic,
+            "qsim_version": qsim.__version__,  # what another emulator measured is another measurement
         }
         return _decode(self.store.measure(key, lambda: self._run(plan)))
 

@@ -64,6 +64,7 @@ def measure_sensitivities(
             "measure": measure,
             "samples": samples.tolist(),
             "arithmetic": evaluator.arithmetic,
+            "qsim_version": qsim.__version__,
         }
         result[g][c] = (run() if evaluator.store is None else evaluator.store.measure(key, run))["value"]
     return result

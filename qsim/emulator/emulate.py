@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,16 +67,14 @@ def emulate(
     batch_size: int | None = None,
     trace: Collection[str] | str = (),
 ) -> Emulation:
-    """Run `plan` (None: float32) on `inputs` ([samples, ...] for each input; one array when there is one
-    input).
+    """Run `plan` (None: float32) on `inputs`: [samples, ...] for each input, one array when there is one input.
 
     arithmetic: "exact" or "fast" (float32 sums of dequantized values); default: the plan's.
     seed: for stochastic rounding; default: the plan's. The result does not depend on batch_size: scales computed
         over a whole tensor, and random bits, are per sample. A network with state runs as one batch (its first
         axis may be time), one exported with a fixed batch in batches of that size.
-    trace: names of tensors to return whole; any trace also runs the float32 network and reports every layer's
-    SQNR
-        ("layers": the SQNR alone). NumPy in, NumPy out; torch in, torch out, on the same device.
+    trace: names of tensors to return whole; any trace also runs the float32 network and reports the SQNR of every
+        layer ("layers": the SQNR alone). NumPy in, NumPy out; torch in, torch out, on the same device.
     Raises PlanError when plan and graph do not belong together, UserError for inputs that do not fit.
     """
     arrays, as_numpy = _as_tensors(graph, inputs)
@@ -93,16 +91,10 @@ def emulate(
     noise = _Noise(graph) if trace and plan is not None else None
 
     samples = len(next(iter(arrays.values())))
-    step = _batch_size(graph, samples, batch_size)
     kept: dict[str, list[torch.Tensor]] = {name: [] for name in (*graph.outputs, *traced)}
-    for start in range(0, max(samples, 1), max(step, 1)):
-        batch = (
-            arrays
-            if step >= samples
-            else {name: tensor[start : start + step] for name, tensor in arrays.items()}
-        )
+    keep = {*traced, *(noise.names if noise else ())}
+    for start, batch in _batches(arrays, samples, _batch_size(graph, samples, batch_size)):
         caster.first_sample = start
-        keep = {*traced, *(noise.names if noise else ())}
         if plan is not None and chosen == "exact" and names_requantization(plan):
             values = run_integers(graph, plan, batch, keep)
         else:
@@ -123,6 +115,17 @@ def emulate(
         {name: joined[name] for name in traced if name in joined},
         chosen,
     )
+
+
+def _batches(
+    arrays: dict[str, torch.Tensor], samples: int, step: int
+) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+    """(first sample, batch); everything at once where one batch holds it, no samples included."""
+    if step >= samples:
+        yield 0, arrays
+        return
+    for start in range(0, samples, step):
+        yield start, {name: tensor[start : start + step] for name, tensor in arrays.items()}
 
 
 def _arithmetic(plan: BitPlan | None, chosen: Arithmetic, layer: Layer, runner: LayerRunner) -> str:
