@@ -38,7 +38,7 @@ def search(config: DictConfig) -> float:
     _check_float(config, job.ledger.evaluator, job.settings.seed)
     outcome = job.run()
     folder = Path(config.run_dir)
-    exported = _write(folder, config, graph, job, outcome)
+    exported = _write(folder, config, job, outcome)
     _present(folder, job, outcome, exported, time.perf_counter() - start)
     chosen = outcome.rows[outcome.rows["plan_id"] == outcome.chosen].iloc[0]
     return float(chosen[outcome.objective])
@@ -55,6 +55,7 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
     import hwmodels
     from qsim.metrics import get_metric
     from qsim.ptq import Calibration, PlanBuilder
+    from qsim.ptq.transforms import apply_transforms
     from searches.candidates import make_candidates, make_choice, make_rules
     from searches.evaluate import Evaluator, Halves
     from searches.ledger import Ledger
@@ -79,13 +80,14 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
         for label, entry in command_line.as_mapping(config.formats.menu).items()
     )
     rules = make_rules(command_line.as_mapping(config.formats.rules) or [], menu)  # type: ignore[arg-type]
-    groups = make_candidates(graph, menu, rules, config.formats.share)
     dataset = command_line.open_data(config.data, graph)
+    calibration = Calibration(**command_line.as_mapping(config.ptq))
+    graph = apply_transforms(calibration.before, graph, dataset.calibration)
+    groups = make_candidates(graph, menu, rules, config.formats.share)
     metric = get_metric(config.metric.name)
     store_path = Path(config.store)
     store_path.parent.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator.create(graph, dataset, metric, Store(store_path), config.arithmetic)
-    calibration = Calibration(**command_line.as_mapping(config.ptq))
     log.info(
         "model %s: %d layers in %d groups, %s MACs",
         graph.name,
@@ -129,7 +131,7 @@ def _check_float(config: DictConfig, evaluator: Evaluator, seed: int) -> None:
             )
 
 
-def _write(folder: Path, config: DictConfig, graph: Graph, job: MainJob, outcome: Outcome) -> dict[str, str]:
+def _write(folder: Path, config: DictConfig, job: MainJob, outcome: Outcome) -> dict[str, str]:
     """results.csv, plans/*, tables, pictures, report; returns {export format: path or why not}."""
     from reports.front import save_front
     from reports.html import write_run_page
@@ -154,6 +156,7 @@ def _write(folder: Path, config: DictConfig, graph: Graph, job: MainJob, outcome
         )
         + "\n"
     )
+    graph = job.ledger.evaluator.graph
     exported = _export(folder, config, graph, outcome)
     run = load_run(folder, graph.name)
     shown = named_objectives(run.table, _shown_costs(job, outcome))

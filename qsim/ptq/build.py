@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class PlanBuilder:
     track: Track | None = None
     _tuned: dict[tuple[Any, ...], Rounded] = field(default_factory=dict)
     _memo: dict[tuple[str, Spec], TensorPlan] = field(default_factory=dict)
+    _finished: dict[tuple[Any, str], BitPlan] = field(default_factory=dict)
 
     @classmethod
     def calibrate(
@@ -88,14 +89,25 @@ class PlanBuilder:
             bias = bias_entry(self.graph, layer, tensors, None if result is None else result.bias)
             if bias is not None and layer.bias is not None:
                 tensors[layer.bias] = bias
-        return BitPlan(
-            tensors=tensors,
-            model_name=self.graph.name,
-            model_hash=self.graph.hash,
-            arithmetic=self.arithmetic,
-            seed=self.seed,
-            provenance=provenance or {},
+        return self._finish(
+            BitPlan(
+                tensors=tensors,
+                model_name=self.graph.name,
+                model_hash=self.graph.hash,
+                arithmetic=self.arithmetic,
+                seed=self.seed,
+                provenance=provenance or {},
+            )
         )
+
+    def _finish(self, plan: BitPlan) -> BitPlan:
+        """The plan after the steps on whole plans that the calibration lists; each is computed once."""
+        for step in self.calibration.after:
+            key = (step, plan.id)
+            if key not in self._finished:
+                self._finished[key] = step(self.graph, plan, self.inputs, seed=self.seed, track=self.track)
+            plan = replace(self._finished[key], provenance=plan.provenance)
+        return plan
 
     def _tensor(self, name: str, spec: Spec, layer: Layer) -> TensorPlan:
         if (name, spec) not in self._memo:

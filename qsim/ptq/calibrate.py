@@ -13,7 +13,9 @@ from qsim.casting import quantize
 from qsim.casting.scales import compute_scale
 from qsim.errors import UserError
 from qsim.ptq.observe import Range
+from qsim.ptq.reconstruction import make_plan_steps
 from qsim.ptq.steps import make_steps
+from qsim.ptq.transforms import make_transforms
 from qsim.spec import Spec
 from qsim.views import matrix_axis
 
@@ -37,6 +39,9 @@ class Calibration:
     steps: what follows nearest rounding, in order, as a config lists them (qsim.ptq.steps).
     sequential: steps see each layer's inputs from the quantized network before it; otherwise the float32
     network's, cast, so that many plans share the results of a layer.
+    before: what happens to the network before it is quantized (qsim.ptq.transforms); whoever opens the network
+    applies them, since costs and emulation are of the network that results.
+    after: what happens to a plan after its layers were rounded (qsim.ptq.reconstruction).
     """
 
     activations: Method = "mse"
@@ -44,9 +49,13 @@ class Calibration:
     percentile: float = 99.99
     steps: Sequence[Any] = ()
     sequential: bool = True
+    before: Sequence[Any] = ()
+    after: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", make_steps(self.steps))
+        object.__setattr__(self, "before", make_transforms(self.before))
+        object.__setattr__(self, "after", make_plan_steps(self.after))
         for name in ("activations", "weights"):
             if getattr(self, name) not in get_args(Method):
                 raise UserError(

@@ -128,12 +128,12 @@ def test_the_same_every_time(name: str) -> None:
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ("gtpq", "'gtpq' is no step; there are seq_mse"),
+        ("gtpq", "'gtpq' is unknown; there are seq_mse"),
         ({"gptq": {"dampening": 1}}, "gptq has no option 'dampening'; it has activation_order, damping"),
         ({"coordinate_descent": {"sweeps": 0}}, "sweeps is 0"),
         ({"adaround": {"iterations": 0}}, "iterations must be at least 1"),
         ({"seq_mse": {"lowest": 2.0}}, "0 < lowest <= highest"),
-        ({}, "is no step"),
+        ({}, "is unknown"),
     ],
 )
 def test_a_wrong_entry_is_named(entry: object, says: str) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any, Protocol
 
-from qsim.errors import UserError
+from qsim.ptq.entries import make_entries
 from qsim.ptq.problem import LayerProblem, Rounded
 from qsim.ptq.steps.adaround import AdaRound
 from qsim.ptq.steps.bias_correction import BiasCorrection
@@ -38,20 +37,4 @@ STEPS: Mapping[str, type[Any]] = {
 
 def make_steps(entries: Sequence[Any]) -> tuple[Any, ...]:
     """Steps from a config list: names, {name: {option: value}}, or steps. UserError names the entry that is wrong."""
-    steps = []
-    for entry in entries:
-        if is_dataclass(entry):
-            steps.append(entry)
-            continue
-        named = {entry: {}} if isinstance(entry, str) else dict(entry)
-        name, options = next(iter(named.items()), ("", {}))
-        if len(named) != 1 or name not in STEPS:
-            raise UserError(f"ptq.steps: '{name}' is no step; there are {', '.join(STEPS)}")
-        known = [field.name for field in fields(STEPS[name])]
-        unknown = sorted(set(options or {}) - set(known))
-        if unknown:
-            raise UserError(
-                f"ptq.steps: {name} has no option '{unknown[0]}'; it has {', '.join(known) or 'none'}"
-            )
-        steps.append(STEPS[name](**(options or {})))
-    return tuple(steps)
+    return make_entries(entries, STEPS, "ptq.steps")
