@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from qsim.casting import encode
 from qsim.errors import PlanError, UserError
-from qsim.formats import Integer
-from qsim.parse import parse
 from qsim.plan import Arithmetic, BitPlan, TensorPlan
+from qsim.ptq.bias import bias_entry
 from qsim.ptq.calibrate import Calibration, activation_scale, weight_scale
 from qsim.ptq.layer_matrix import is_tunable
 from qsim.ptq.observe import Range, observe
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from qsim.graph import Graph, Layer
 
 Array = NDArray[Any]
-BIAS_SPEC = "int32@channel:float32"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,40 +151,6 @@ def quantize_weight(weight: Array, spec: Spec, axis: int, how: Calibration) -> T
     coded = encode(matrix, spec, axis=matrix_axis(spec), scale=scale, zero_point=zero_point)
     codes = from_matrix(coded.codes, weight.shape, axis)
     return TensorPlan(spec, "weight", axis, coded.scale, coded.zero_point, codes)
-
-
-def bias_entry(
-    graph: Graph, layer: Layer, tensors: Mapping[str, TensorPlan], tuned: Array | None
-) -> TensorPlan | None:
-    """How a layer's bias is stored: integers in units of input scale x weight scale, where both operands are
-    integers with static scales; else float32 where it was tuned; else not at all (None).
-    """
-    if layer.bias is None or layer.bias not in graph.parameters:
-        return None
-    own = graph.parameters[layer.bias]
-    bias = np.asarray(own if tuned is None else tuned.reshape(own.shape), np.float32)
-    scale = _accumulator_scale(layer, tensors, bias)
-    if scale is not None:
-        spec = parse(BIAS_SPEC)
-        return TensorPlan(spec, "bias", 0, scale, None, encode(bias, spec, axis=0, scale=scale).codes)
-    if tuned is None:
-        return None
-    spec = parse("float32")
-    return TensorPlan(spec, "bias", 0, None, None, encode(bias, spec).codes)
-
-
-def _accumulator_scale(layer: Layer, tensors: Mapping[str, TensorPlan], bias: Array) -> Array | None:
-    """Input scale x weight scale of every output; None where a sum of the layer has no such unit, or the bias
-    does not fit 32 bits of it.
-    """
-    x, w = tensors.get(layer.input), tensors.get(layer.weights)
-    if x is None or w is None or x.scale is None or w.scale is None or x.scale.ndim or w.scale.ndim > 1:
-        return None
-    if not all(isinstance(tensor.specs[0].element, Integer) for tensor in (x, w)) or bias.ndim != 1:
-        return None
-    scale = np.broadcast_to(np.float32(x.scale) * w.scale.astype(np.float32), bias.shape)
-    fits = (scale > 0).all() and (np.abs(bias) <= scale.astype(np.float64) * (2.0**31 - 1)).all()
-    return np.ascontiguousarray(scale) if fits else None
 
 
 def activation_axis(graph: Graph, layer: Layer, name: str) -> int:
