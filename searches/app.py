@@ -56,7 +56,7 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
     from qsim.metrics import get_metric
     from qsim.ptq import Calibration, PlanBuilder
     from qsim.ptq.transforms import apply_transforms
-    from searches.candidates import make_candidates, make_choice, make_rules
+    from searches.candidates import make_candidates, make_choice, make_grid, make_rules
     from searches.evaluate import Evaluator, Halves
     from searches.ledger import Ledger
     from searches.main_job import MainJob, Settings
@@ -78,7 +78,7 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
     menu = tuple(
         make_choice(str(label), entry)
         for label, entry in command_line.as_mapping(config.formats.menu).items()
-    )
+    ) + make_grid(command_line.as_mapping(config.formats.get("grid") or {}))
     rules = make_rules(command_line.as_mapping(config.formats.rules) or [], menu)  # type: ignore[arg-type]
     dataset = command_line.open_data(config.data, graph)
     calibration = Calibration(**command_line.as_mapping(config.ptq))
@@ -139,7 +139,8 @@ def _write(folder: Path, config: DictConfig, job: MainJob, outcome: Outcome) -> 
 
     folder.mkdir(parents=True, exist_ok=True)
     outcome.rows.to_csv(folder / "results.csv", index=False)
-    outcome.sensitivities.to_csv(folder / "sensitivities.csv", index=False)
+    if len(outcome.sensitivities):
+        outcome.sensitivities.to_csv(folder / "sensitivities.csv", index=False)
     for plan_id, plan in outcome.plans.items():
         plan.save(folder / "plans" / f"{plan_id}.json")
         outcome.layer_costs[plan_id].to_csv(folder / "plans" / f"{plan_id}.costs.csv", index=False)
@@ -199,6 +200,8 @@ def _export_one(folder: Path, graph: Graph, outcome: Outcome, name: str) -> str:
 def _present(folder: Path, job: MainJob, outcome: Outcome, exported: dict[str, str], seconds: float) -> None:
     from rich.console import Console
 
+    from reports.families import family_sentences
+    from reports.quantities import cost_quantity
     from reports.results import check_table, named_objectives
     from reports.table import rich_table, summary_rows
 
@@ -207,6 +210,8 @@ def _present(folder: Path, job: MainJob, outcome: Outcome, exported: dict[str, s
     console.print(rich_table(summary_rows(table), named_objectives(table, _shown_costs(job, outcome))))
     chosen = outcome.rows[outcome.rows["plan_id"] == outcome.chosen].iloc[0]
     console.print(f"chosen: {chosen['label']} (plan {outcome.chosen}); search: {outcome.search.claim}")
+    for sentence in family_sentences(table, cost_quantity(outcome.objective)):
+        console.print(sentence, highlight=False)
     for name, result in exported.items():
         console.print(f"{name}: {result}")
     for name in ("results.csv", "pareto.png", "pareto.svg", "report.html", "plans"):

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from qsim.errors import UserError
@@ -26,11 +27,15 @@ Share = Literal["inputs", "residual"]
 
 @dataclass(frozen=True)
 class Choice:
-    """One entry of the menu: a number system for the weights and one for the activations of a layer (None: float32)."""
+    """One entry of the menu: a number system for the weights and one for the activations of a layer (None: float32).
+
+    family: the name that results of this choice alone, in every layer, are shown under.
+    """
 
     label: str
     weights: Spec | None
     activations: Spec | None
+    family: str = "uniform"
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,28 @@ def make_choice(label: str, entry: Mapping[str, str | None] | str) -> Choice:
         key: None if entry.get(key) is None else parse(str(entry[key])) for key in ("weights", "activations")
     }
     return Choice(label, specs["weights"], specs["activations"])
+
+
+def make_grid(families: Mapping[str, Mapping[str, Sequence[str]]]) -> tuple[Choice, ...]:
+    """Every pair of a weight and an activation format in each family: {family: {weights: [...], activations: [...]}}.
+
+    Labels are `<family> w<bits>a<bits>`, in which a width that a family has twice is named by its format.
+    """
+    choices = []
+    for family, entry in families.items():
+        if set(entry) != {"weights", "activations"}:
+            raise UserError(f"formats.grid.{family} must hold the lists weights and activations")
+        weights, activations = (_named_specs(entry[key]) for key in ("weights", "activations"))
+        for (w, weight), (a, activation) in product(weights.items(), activations.items()):
+            choices.append(Choice(f"{family} w{w}a{a}", weight, activation, family))
+    return tuple(choices)
+
+
+def _named_specs(texts: Sequence[str]) -> dict[str, Spec]:
+    """Specs by width, or by the element where a width occurs twice."""
+    specs = [parse(text) for text in texts]
+    widths = [spec.bits for spec in specs]
+    return {str(spec.bits) if widths.count(spec.bits) == 1 else spec.element.name: spec for spec in specs}
 
 
 def make_rules(entries: Sequence[Mapping[str, str]], menu: Sequence[Choice]) -> tuple[Rule, ...]:

@@ -85,18 +85,24 @@ class MainJob:
     def run(self) -> Outcome:
         """Search and measure; raises UserError where no plan meets the budgets."""
         costs = self._option_costs()
+        if self.settings.solver == "uniform":
+            self._measure_menu()
+            claim = "every entry of the menu in all layers, nothing mixed"
+            return self._outcome(SearchResult((), "uniform", "feasible", claim=claim), pd.DataFrame())
         sensitivities = self._sensitivities()
         problem = self._problem(sensitivities, costs)
         found = front.solve(problem)
         if not found.selections:
             raise UserError(f"no plan meets the budgets: {found.claim}")
-        for choice in self.track(self.menu, "uniform plans", len(self.menu)):
-            self.ledger.record(self._uniform(choice), "uniform", choice.label)
+        self._measure_menu()
         self._walk_front(found.selections, problem)
         if self.settings.solver != "ilp":
             found = self._solve_otherwise(problem, found)
             for selection in self.track(found.selections, "measuring plans", len(found.selections)):
                 self.ledger.record(self._parts(selection), self.settings.solver)
+        return self._outcome(found, self._sensitivity_table(sensitivities))
+
+    def _outcome(self, found: SearchResult, sensitivities: pd.DataFrame) -> Outcome:
         accepted = self._accepted()
         return Outcome(
             self.ledger.table(self.objective, accepted[0]),
@@ -105,7 +111,7 @@ class MainJob:
             accepted,
             self.objective,
             found,
-            self._sensitivity_table(sensitivities),
+            sensitivities,
         )
 
     def _sensitivities(self) -> list[Array]:
@@ -153,6 +159,10 @@ class MainJob:
         return [
             (group, group.choices[index]) for group, index in zip(self.groups, selection.choices, strict=True)
         ]
+
+    def _measure_menu(self) -> None:
+        for choice in self.track(self.menu, "uniform plans", len(self.menu)):
+            self.ledger.record(self._uniform(choice), choice.family, choice.label)
 
     def _uniform(self, choice: Choice) -> list[tuple[Candidates, Choice]]:
         """Every group takes `choice`, except where a rule forces another."""
