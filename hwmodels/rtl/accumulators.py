@@ -86,6 +86,8 @@ class MacUnit:
     def _float_register(self, weight: Element, activation: Element, target: Spec) -> list[str]:
         if terms_of(weight) > 1:
             raise UserError(f"{weight} in a float accumulator has no circuit: use a fixed or exact one")
+        if self.mac.product != "exact" and parse(self.mac.product).cast.overflow == "ieee":
+            raise UserError(f"no circuit adds products in {self.mac.product}: they may be infinite")
         lines, number = float_addend(weight, activation, self.mac, target)
         is_rounded = self.mac.lanes == 1 and self.mac.product != "exact"
         if is_rounded and parse(self.mac.product).element == target.element:
@@ -169,9 +171,11 @@ def float_register_of_codes(number: Unpacked, target: Spec) -> list[str]:
 def _register(target: Spec, sign: str, field: str, significand: str, field_bits: int, width: int) -> str:
     element = target.element
     assert isinstance(element, Float)
-    if target.cast.overflow == "ieee" or not element.signed:
-        raise UserError(f"no circuit accumulates in {target}: a signed float that saturates can be")
+    if not element.signed:
+        raise UserError(f"no circuit accumulates in {target}: a signed float can be")
     parameters = rounding_parameters(target) | {"FIELD_BITS": field_bits, "WIDTH": width}
+    if target.cast.overflow == "ieee":
+        parameters["KEEPS_SPECIAL"] = 1
     ports = {name: name for name in ("clk", "first", "start", "acc")}
     addend = {"addend_sign": sign, "addend_field": field, "addend_significand": significand}
     return instance("float_accumulator", "register", ports | addend, parameters)

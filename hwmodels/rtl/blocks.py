@@ -6,13 +6,53 @@ from dataclasses import dataclass
 
 from hwmodels.rtl.accumulators import float_register
 from hwmodels.rtl.design import Design, Parameter, Port, instance, slug, wire
-from hwmodels.rtl.elements import Unpacked, terms_of, unpack
-from hwmodels.rtl.products import lane_product, round_float, sum_lanes, to_fixed, to_unpacked
+from hwmodels.rtl.elements import Unpacked, unpack
+from hwmodels.rtl.products import dot, round_float, to_unpacked
 from qsim.arithmetic.mac import Mac
 from qsim.errors import UserError
 from qsim.formats import E8M0, Float
 from qsim.parse import parse
 from qsim.spec import Spec
+
+
+@dataclass(frozen=True)
+class BlockSum:
+    """One block without a rounding: the exact sum of its products, and the sum of its two e8m0 scale codes.
+
+    The block's dot product is sum * 2^(scale - 254). decoded: as in DotUnit.
+    """
+
+    weight: str
+    activation: str
+    decoded: bool = False
+
+    def design(self) -> Design:
+        """Inputs weight and activation [block], weight_scale, activation_scale; outputs sum, scale."""
+        weight, activation = parse(self.weight), parse(self.activation)
+        block = _block(weight)
+        if _block(activation) != block:
+            raise UserError(f"block sum of {weight} and {activation}: their blocks must have one size")
+        for spec in (weight, activation):
+            if _scale_element(spec) != E8M0:
+                raise UserError(f"block sum of {spec}: its scales must be e8m0, whose codes add up")
+        lines, total = dot(weight.element, activation.element, block, self.decoded)
+        bits = E8M0.bits + 1
+        lines += [
+            f"assign sum = {total.name};",
+            "assign scale = {1'b0, weight_scale} + {1'b0, activation_scale};",
+        ]
+        return Design(
+            slug("block_sum", block, weight.element, activation.element, "decoded" if self.decoded else ""),
+            f"Exact sum of {block} products {weight.element} times {activation.element}, and of their scales' codes",
+            (
+                Port("weight", weight.bits, block),
+                Port("activation", activation.bits, block),
+                Port("weight_scale", E8M0.bits),
+                Port("activation_scale", E8M0.bits),
+            ),
+            (Port("sum", total.bits, signed=True, step_exponent=total.unit), Port("scale", bits)),
+            "\n".join(lines),
+        )
 
 
 @dataclass(frozen=True)
@@ -22,11 +62,13 @@ class BlockDot:
     weight, activation: specs with the same block size. mac: lanes and chunk are that block size; `accumulator` is what
     the sum of a block is cast to (a float, or "exact"), `chunk_accumulator` (default: the same) the float register.
     A scale of the scales (NVFP4's per tensor) multiplies the finished result and is no part of the unit.
+    decoded: as in DotUnit.
     """
 
     weight: str
     activation: str
     mac: Mac
+    decoded: bool = False
 
     def design(self) -> Design:
         """Inputs first, weight and activation [block], weight_scale, activation_scale; output acc."""
@@ -34,10 +76,7 @@ class BlockDot:
         block = _block(weight)
         register = parse(self.mac.chunk_accumulator or self.mac.accumulator)
         self._check(weight, activation, register)
-        lane_lines, number = lane_product(weight.element, activation.element, "exact")
-        fixed_lines, word = to_fixed(number, "addend")
-        lanes = block * terms_of(weight.element)
-        lines, total = sum_lanes([*lane_lines, *fixed_lines], word, lanes)
+        lines, total = dot(weight.element, activation.element, block, self.decoded)
         more, partial = to_unpacked(total, "exact")
         lines += more
         if self.mac.accumulator != "exact":
@@ -50,7 +89,10 @@ class BlockDot:
             more, partial = _times_scale(partial, spec, name)
             lines += more
         return Design(
-            slug("block_dot", weight.element, activation.element, block, self.mac.accumulator, register),
+            slug(
+                *("block_dot", weight.element, activation.element, block, self.mac.accumulator, register),
+                "decoded" if self.decoded else "",
+            ),
             f"acc <= (first ? 0 : acc) + scales * sum of {block} x {weight.element} times {activation.element}\n"
             f"block sums: {self.mac.accumulator}, accumulator: {register}",
             (

@@ -12,6 +12,7 @@ from hwmodels.rtl.elements import (
     element_of,
     integer,
     integer_kind,
+    integer_unit,
     rounding_parameters,
     terms_of,
     unpack,
@@ -22,6 +23,30 @@ from qsim.parse import parse
 from qsim.spec import Spec
 
 Number = FixedWord | Unpacked
+
+
+@dataclass(frozen=True)
+class AdderTree:
+    """The sum of `lanes` integers, widening by one bit a level."""
+
+    input: Spec | str
+    lanes: int
+
+    def design(self) -> Design:
+        """Input words [lanes]; output sum."""
+        element = element_of(self.input)
+        if integer_kind(element) != "two":
+            raise UserError(f"an adder tree takes int or signed fixed inputs, not {element}")
+        words = Port("words", element.bits, self.lanes, True, integer_unit(element))
+        total = Port("sum", element.bits + (self.lanes - 1).bit_length(), 1, True, integer_unit(element))
+        parameters: dict[str, Parameter] = {"LANES": self.lanes, "WIDTH": element.bits}
+        return Design(
+            slug("adder_tree", self.lanes, element),
+            f"Sum of {self.lanes} {element}",
+            (words,),
+            (total,),
+            instance("adder_tree", "tree", {"addends": "words", "sum": "sum"}, parameters),
+        )
 
 
 @dataclass(frozen=True)
@@ -66,11 +91,16 @@ class Multiplier:
 
 @dataclass(frozen=True)
 class DotUnit:
-    """The exact sum of `lanes` products, combinational; 1-bit bipolar operands are counted instead of multiplied."""
+    """The exact sum of `lanes` products, combinational; 1-bit bipolar operands are counted instead of multiplied.
+
+    decoded: floats are widened to integers before they are multiplied, where otherwise significands are multiplied and
+    every product is shifted into place.
+    """
 
     weight: Spec | str
     activation: Spec | str
     lanes: int
+    decoded: bool = False
 
     def design(self) -> Design:
         """Inputs weight, activation [lanes]; output sum in fixed point."""
@@ -84,10 +114,10 @@ class DotUnit:
             ports = {"a": "weight", "b": "activation", "sum": "sum"}
             lines = [instance("xnor_popcount", "count", ports, {"LANES": self.lanes})]
         else:
-            lines, total = dot(weight, activation, self.lanes)
+            lines, total = dot(weight, activation, self.lanes, self.decoded)
             lines.append(f"assign sum = {total.name};")
         return Design(
-            slug("dot", self.lanes, weight, activation),
+            slug("dot", self.lanes, weight, activation, "decoded" if self.decoded else ""),
             f"Exact sum of {self.lanes} products {weight} times {activation}",
             (Port("weight", weight.bits, self.lanes), Port("activation", activation.bits, self.lanes)),
             (Port("sum", total.bits, signed=True, step_exponent=total.unit),),
@@ -213,11 +243,36 @@ def normal_form(number: Unpacked, element: Float) -> dict[str, Parameter]:
     }
 
 
-def dot(weight: Element, activation: Element, lanes: int) -> tuple[list[str], FixedWord]:
+def dot(
+    weight: Element, activation: Element, lanes: int, decoded: bool = False
+) -> tuple[list[str], FixedWord]:
     """Verilog of the exact sum of products of the ports `weight` and `activation`, [lanes] each, called `total`."""
+    if decoded:
+        lines, word = decoded_product(weight, activation)
+        return sum_lanes(lines, word, lanes)
     lines, number = lane_product(weight, activation, "exact")
     fixed_lines, word = to_fixed(number, "addend")
     return sum_lanes([*lines, *fixed_lines], word, lanes * terms_of(weight))
+
+
+def decoded_product(weight: Element, activation: Element) -> tuple[list[str], FixedWord]:
+    """Verilog of the product in lane `i` of two floats that are widened to integers first.
+
+    Raises UserError for elements that are integers already or a sum of powers.
+    """
+    if any(integer_kind(e) or terms_of(e) > 1 for e in (weight, activation)):
+        raise UserError(f"{weight} times {activation}: only floats and powers of two are decoded to integers")
+    lines: list[str] = []
+    words = []
+    for name, port, element in (("w", "weight", weight), ("a", "activation", activation)):
+        more, number = unpack(element, name, f"{port}[i * {element.bits} +: {element.bits}]")
+        shifted, word = to_fixed(number, f"{name}_integer")
+        lines += [*more, *shifted]
+        words.append(word)
+    w, a = words
+    product = FixedWord("addend", w.bits + a.bits, w.unit + a.unit)
+    multiply_lines = [wire("addend", product.bits, signed=True), f"assign addend = {w.name} * {a.name};"]
+    return [*lines, *multiply_lines], product
 
 
 def lane_product(

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from hwmodels.rtl.accumulators import MacUnit
 from hwmodels.rtl.arrays import BitSerialDot, ProcessingElement
-from hwmodels.rtl.blocks import BlockDot
+from hwmodels.rtl.blocks import BlockDot, BlockSum
 from hwmodels.rtl.converters import Adder, Converter
 from hwmodels.rtl.design import Circuit
-from hwmodels.rtl.products import DotUnit, Multiplier
+from hwmodels.rtl.products import AdderTree, DotUnit, Multiplier
 from hwmodels.rtl.requantizers import Maximum, Requantizer, ThresholdUnit
 from hwmodels.units.unit import Unit
 from qsim.arithmetic.mac import Mac
@@ -24,8 +24,9 @@ def minifloat(exponent: int, mantissa: int) -> str:
 def circuit_of(unit: Unit) -> Circuit:
     """The circuit with the function of a unit of ../shared/golden/hw.
 
-    Differences, both as the emulator has it: mac_pot counts its shift from the other end, and mx_dot rounds a block's
-    sum before its scale is applied. Raises UserError for families that are only priced as parts of others.
+    Differences, both as the emulator has it: mac_pot counts its shift from the other end, and mx_dot with out=fp32acc
+    rounds a block's sum before its scale is applied. Raises UserError for families that are only priced as parts of
+    others.
     """
     if unit.family not in _CIRCUITS:
         raise UserError(
@@ -50,11 +51,12 @@ def _mac_pot(u: Unit) -> Circuit:
 
 
 def _mx_dot(u: Unit) -> Circuit:
+    scale, decoded = f"@block{u.n}:e8m0", u.impl == "decode"
+    weight, activation = minifloat(u.ew, u.mw) + scale, minifloat(u.ea, u.ma) + scale
     if u.out != "fp32acc":
-        return DotUnit(minifloat(u.ew, u.mw), minifloat(u.ea, u.ma), u.n)
-    scale = f"@block{u.n}:e8m0"
+        return BlockSum(weight, activation, decoded)
     mac = Mac(accumulator="float32", lanes=u.n, chunk=u.n)
-    return BlockDot(minifloat(u.ew, u.mw) + scale, minifloat(u.ea, u.ma) + scale, mac)
+    return BlockDot(weight, activation, mac, decoded)
 
 
 def _requant(u: Unit) -> Circuit:
@@ -68,6 +70,7 @@ _CIRCUITS: dict[str, Callable[[Unit], Circuit]] = {
     "mac_int": lambda u: MacUnit(f"int{u.w}", f"int{u.a}", _wrapping(u.acc)),
     "pe_ws": lambda u: ProcessingElement(f"int{u.w}", f"int{u.a}", u.acc),
     "dot_int": lambda u: DotUnit(f"int{u.w}", f"int{u.a}", u.n),
+    "addtree": lambda u: AdderTree(f"int{u.b}", u.n),
     "dot_xnor": lambda u: DotUnit("binary", "binary", u.n),
     "max": lambda u: Maximum(f"int{u.b}", u.n),
     "threshold": lambda u: ThresholdUnit(f"int{u.b}", (1 << u.k) - 1),

@@ -37,6 +37,9 @@ MACS = [
     ("bfloat16", "bfloat16", Mac(accumulator="float32")),
     ("e4m3fn", "e4m3fn", Mac(accumulator="bfloat16/toward_zero", lanes=4)),
     ("e5m2", "e5m2", Mac(accumulator="e5m2/floor", lanes=2)),
+    ("e5m2", "e5m2", Mac(accumulator="float16/ieee")),
+    ("e5m2", "e4m3fn", Mac(accumulator="e5m2/ieee", lanes=2)),
+    ("int8", "int8", Mac(accumulator="e5m2/toward_zero/ieee")),
     ("e5m2", "e5m2", Mac(accumulator="e5m2/to_odd")),
     ("e5m2", "e3m2fn", Mac(accumulator="e4m3fnuz/nearest_up")),
     ("e4m3fn-subnormals", "e4m3fn", Mac(accumulator="e5m3-inf-nan-subnormals")),
@@ -118,7 +121,7 @@ def test_a_wide_exact_register_holds_every_bit() -> None:
 @pytest.mark.parametrize(
     ("mac", "message"),
     [
-        (Mac(accumulator="float16/ieee"), "saturates"),
+        (Mac(product="float16/ieee", accumulator="float16"), "may be infinite"),
         (Mac(accumulator="e4m3-sign"), "signed float"),
         (Mac(accumulator="pot3"), "no circuit accumulates"),
         (Mac(accumulator="float16", order="pairwise"), "mac.order"),

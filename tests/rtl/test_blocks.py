@@ -76,6 +76,64 @@ def test_block_dot_equals_matmul(weight: str, activation: str, partial: str, reg
 
 
 @pytest.mark.parametrize(
+    ("weight", "activation", "decoded"),
+    [
+        ("e2m1fn@block8:e8m0", "e2m1fn@block8:e8m0", False),
+        ("e2m1fn@block8:e8m0", "e2m1fn@block8:e8m0", True),
+        ("e2m3fn@block4:e8m0", "e3m2fn@block4:e8m0", True),
+        ("int4@block8:e8m0", "int8@block8:e8m0", False),
+    ],
+)
+def test_block_sum_and_scale_are_the_exact_dot_product(weight: str, activation: str, decoded: bool) -> None:
+    w, x = (
+        random_operand(spec, np.random.default_rng(seed)) for seed, spec in ((8, weight), (9, activation))
+    )
+    size = w.shape[1] // STEPS
+    design = rtl.generate(rtl.BlockSum(weight, activation, decoded))
+    vectors = {
+        "weight": w.codes.reshape(-1, size),
+        "activation": x.codes.reshape(-1, size),
+        "weight_scale": w.scale_codes.ravel(),
+        "activation_scale": x.scale_codes.ravel(),
+    }
+    out = rtl.simulate(design, vectors)
+    elements = [e.spec.element.decode(e.codes).reshape(-1, size) for e in (x, w)]
+    sums = qsim.matmul(elements[0][:, None, :], elements[1][:, :, None])[:, 0, 0]
+    assert np.array_equal(np.ldexp(out["sum"].astype(float), design.outputs[0].step_exponent), sums)
+    scales = np.ldexp(1.0, (w.scale_codes + x.scale_codes).ravel() - 254)
+    assert np.array_equal(np.ldexp(1.0, out["scale"] - 254), scales)
+    one_block = [
+        replace(
+            e, codes=e.codes.reshape(-1, 1, size), scale=e.scale.reshape(-1, 1, 1), shape=(len(sums), 1, size)
+        )
+        for e in (x, w)
+    ]
+    columns = replace(
+        one_block[1], codes=one_block[1].codes.swapaxes(1, 2), shape=(len(sums), size, 1), axis=1
+    )
+    expected = np.asarray(qsim.matmul(one_block[0], columns))[:, 0, 0]
+    assert np.array_equal(sums * scales, expected)
+
+
+def test_a_block_dot_that_decodes_to_integers_gives_the_same_numbers() -> None:
+    spec = "e2m1fn@block8:e8m0"
+    w, x = (random_operand(spec, np.random.default_rng(seed)) for seed in (10, 11))
+    mac = Mac(accumulator="float32", lanes=8, chunk=8)
+    vectors = {
+        "first": np.tile(np.arange(STEPS) == 0, SEQUENCES).astype(int),
+        "weight": w.codes.reshape(-1, 8),
+        "activation": x.codes.reshape(-1, 8),
+        "weight_scale": w.scale_codes.ravel(),
+        "activation_scale": x.scale_codes.ravel(),
+    }
+    ours = [
+        rtl.simulate(rtl.generate(rtl.BlockDot(spec, spec, mac, decoded)), vectors)["acc"]
+        for decoded in (False, True)
+    ]
+    assert np.array_equal(*ours)
+
+
+@pytest.mark.parametrize(
     ("weight", "mac", "message"),
     [
         ("int8@tensor:float32", Mac(accumulator="float32", lanes=32, chunk=32), "no blocks"),
@@ -87,3 +145,8 @@ def test_block_dot_equals_matmul(weight: str, activation: str, partial: str, reg
 def test_blocks_without_a_circuit_are_one_clear_error(weight: str, mac: Mac, message: str) -> None:
     with pytest.raises(UserError, match=message):
         rtl.generate(rtl.BlockDot(weight, weight, mac))
+
+
+def test_block_sums_take_powers_of_two_as_scales() -> None:
+    with pytest.raises(UserError, match="must be e8m0"):
+        rtl.generate(rtl.BlockSum("e2m1fn@block16:e4m3fn", "e2m1fn@block16:e4m3fn"))

@@ -107,8 +107,36 @@ def test_dot_unit_equals_an_exact_matmul(weight: str, activation: str, lanes: in
 
 
 @pytest.mark.parametrize(
+    ("weight", "activation", "lanes"),
+    [("e2m1fn", "e2m1fn", 2), ("e2m3fn", "e3m2fn", 8), ("e3m0-inf-nan", "e2m1fn", 5), ("pot2", "e2m1fn", 3)],
+)
+def test_a_dot_unit_that_decodes_to_integers_gives_the_same_sums(
+    weight: str, activation: str, lanes: int
+) -> None:
+    a, b = element_of(weight), element_of(activation)
+    rng = np.random.default_rng(31)
+    w, x = (hard_codes(e, 1000 * lanes, rng).reshape(-1, lanes) for e in (a, b))
+    design = rtl.generate(rtl.DotUnit(weight, activation, lanes, decoded=True))
+    out = rtl.simulate(design, {"weight": w, "activation": x})["sum"]
+    expected = qsim.matmul(b.decode(x)[:, None, :], a.decode(w)[:, :, None])[:, 0, 0]
+    assert np.array_equal(np.ldexp(out.astype(float), design.outputs[0].step_exponent), expected)
+
+
+@pytest.mark.parametrize(("spec", "lanes"), [("int4", 1), ("int4", 4), ("int8", 7), ("fixed6.2", 32)])
+def test_an_adder_tree_is_a_sum(spec: str, lanes: int) -> None:
+    element = element_of(spec)
+    words = hard_codes(element, 500 * lanes, np.random.default_rng(32)).reshape(-1, lanes)
+    design = rtl.generate(rtl.AdderTree(spec, lanes))
+    out = rtl.simulate(design, {"words": words if lanes > 1 else words[:, 0]})["sum"]
+    expected = element.decode(words).sum(axis=1)
+    assert np.array_equal(np.ldexp(out.astype(float), design.outputs[0].step_exponent), expected)
+
+
+@pytest.mark.parametrize(
     ("circuit", "message"),
     [
+        (rtl.DotUnit("int4", "e2m1fn", 4, decoded=True), "only floats and powers of two are decoded"),
+        (rtl.AdderTree("uint4", 4), "an adder tree takes int"),
         (rtl.Multiplier("nf4", "int8"), "no circuit multiplies nf4"),
         (rtl.Multiplier("int8", "apot2x2"), "can only be the weight"),
         (rtl.Multiplier("int8", "int8", "float16/stochastic4"), "stochastic"),

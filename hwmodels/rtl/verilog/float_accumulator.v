@@ -9,6 +9,7 @@ module float_accumulator #(
     parameter [EXPONENT+MANTISSA:0] POSITIVE_OVERFLOW = 0,
     parameter [EXPONENT+MANTISSA:0] NEGATIVE_OVERFLOW = 0,
     parameter ROUNDING = "nearest_even",
+    parameter KEEPS_SPECIAL = 0,  // 1: overflow gave infinity or NaN, which no finite addend changes
     parameter FIELD_BITS = 9,
     parameter WIDTH = 24
 ) (
@@ -46,5 +47,7 @@ module float_accumulator #(
         .EXPONENT(EXPONENT), .MANTISSA(MANTISSA), .SUBNORMALS(SUBNORMALS), .NEGATIVE_ZERO(NEGATIVE_ZERO),
         .TOP(TOP), .POSITIVE_OVERFLOW(POSITIVE_OVERFLOW), .NEGATIVE_OVERFLOW(NEGATIVE_OVERFLOW), .ROUNDING(ROUNDING)
     ) round (.sign(sum_sign), .exponent($signed({1'b0, sum_field})), .significand(sum_significand), .code(next));
-    always @(posedge clk) acc <= next;
+    wire [EXPONENT+MANTISSA-1:0] magnitude = before[EXPONENT+MANTISSA-1:0];
+    wire is_special = magnitude > TOP || (!NEGATIVE_ZERO && before_sign && magnitude == 0);
+    always @(posedge clk) acc <= KEEPS_SPECIAL && is_special ? before : next;
 endmodule
