@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -23,29 +24,39 @@ def run_graph(
     transform: Transform | None = None,
     run_node: RunNode = apply,
     keep: Collection[str] = (),
+    known: Mapping[str, torch.Tensor] | None = None,
+    mode: Callable[[], AbstractContextManager[object]] = torch.inference_mode,
 ) -> dict[str, torch.Tensor]:
     """Run `graph` on `inputs` (one tensor per graph input, of its rank and fixed lengths).
 
     `transform(name, value)` is called on every input, parameter and activation as it appears and returns what
     stands in its place; `run_node` computes one node. Returns the outputs, in order, and the tensors in `keep`.
+    known: values, before `transform`, of activations that need no computing; with it (even empty) only the nodes
+    run that the outputs and `keep` still need. mode: what torch records (torch.enable_grad to differentiate).
     Raises GraphError naming the input or node that does not fit.
     """
     change = transform or (lambda name, value: value)
-    values = {name: change(name, value) for name, value in check_inputs(graph, inputs).items()}
+    given = check_inputs(graph, inputs)
     wanted = [*graph.outputs, *keep]
     unknown = [name for name in keep if name not in graph.tensors]
     if unknown:
         raise GraphError(f"graph '{graph.name}' has no tensor '{unknown[0]}' to keep")
-    last_use = _last_uses(graph, wanted)
-    device = next((value.device for value in values.values()), torch.device("cpu"))
-    with torch.inference_mode():
+    nodes = graph.nodes
+    if known is not None:
+        nodes = needed_nodes(graph, wanted, known)
+        read = {*wanted, *(name for node in nodes for name in node.inputs)}
+        given = {name: value for name, value in {**given, **known}.items() if name in read}
+    last_use = _last_uses(nodes, wanted)
+    device = next((value.device for value in inputs.values()), torch.device("cpu"))
+    with mode():
+        values = {name: change(name, value) for name, value in given.items()}
         for name in wanted:
             if name in graph.parameters and name not in values:
                 values[name] = change(name, parameter_tensor(graph, name, device))
-        for position, node in enumerate(graph.nodes):
-            for read in node.inputs:
-                if read and read not in values:
-                    values[read] = change(read, parameter_tensor(graph, read, device))
+        for position, node in enumerate(nodes):
+            for source in node.inputs:
+                if source and source not in values:
+                    values[source] = change(source, parameter_tensor(graph, source, device))
             results = run_node(node, [values[name] if name else None for name in node.inputs])
             for name, value in zip(node.outputs, results, strict=False):
                 if name:
@@ -53,6 +64,16 @@ def run_graph(
             for name in last_use[position]:
                 values.pop(name, None)
     return {name: values[name] for name in wanted}
+
+
+def needed_nodes(graph: Graph, wanted: Collection[str], known: Collection[str]) -> tuple[Node, ...]:
+    """The nodes that `wanted` tensors still need, in order, where the tensors `known` stand already."""
+    missing, nodes = set(wanted).difference(known), []
+    for node in reversed(graph.nodes):
+        if missing.intersection(node.outputs):
+            nodes.append(node)
+            missing.update(name for name in node.inputs if name and name not in known)
+    return tuple(reversed(nodes))
 
 
 def parameter_tensor(graph: Graph, name: str, device: torch.device | None = None) -> torch.Tensor:
@@ -111,12 +132,12 @@ def _checked(tensor: Tensor, value: torch.Tensor, symbols: dict[str, int]) -> to
     return value.to(dtype)
 
 
-def _last_uses(graph: Graph, wanted: Collection[str]) -> list[list[str]]:
+def _last_uses(nodes: Sequence[Node], wanted: Collection[str]) -> list[list[str]]:
     """For every node the tensors that nobody reads after it."""
     last: dict[str, int] = {}
-    for position, node in enumerate(graph.nodes):
+    for position, node in enumerate(nodes):
         last.update((name, position) for name in (*node.inputs, *node.outputs) if name)
-    uses: list[list[str]] = [[] for _ in graph.nodes]
+    uses: list[list[str]] = [[] for _ in nodes]
     for name, position in last.items():
         if name not in wanted:
             uses[position].append(name)

@@ -51,6 +51,10 @@ class LayerRunner:
             return (self._multiply_accumulate(layer, node, values),)
         return self._in_float32(layer, node, values)
 
+    def has_run(self, layer: str) -> bool:
+        """Whether the layer was computed at all (a run that reuses another leaves out what is the same)."""
+        return layer in self._arithmetic
+
     def arithmetic_of(self, layer: str) -> str:
         """How the sums of a layer were formed (LayerTrace.arithmetic)."""
         return self._arithmetic.get(layer, "float32")
