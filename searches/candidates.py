@@ -1,34 +1,40 @@
 """Which layers decide together, and what each of them may choose.
 
-Two layers decide together when they touch the same tensor: a producer and its consumers see one format of it,
-and tied weights are stored once. `share="residual"` also joins the layers whose inputs must have one format
-on integer hardware (the operands of residual adds and concatenations).
+Two layers decide together when they read the same tensor (q, k and v; gate and up), and tied weights are stored
+once. `share="residual"` also joins the layers whose inputs must have one format on integer hardware (the operands
+of residual adds and concatenations); the user may join any others by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
+from qsim.arithmetic.mac import Mac
 from qsim.errors import UserError
 from qsim.graph import quantizable, share_groups
 from qsim.parse import parse
+from qsim.plan import LayerPlan
 from qsim.spec import Spec
 
 if TYPE_CHECKING:
     from qsim.graph import Graph, Layer
 
 Share = Literal["inputs", "residual"]
+FIELDS = ("weights", "activations", "output", "accumulator")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One entry of the menu: a number system for the weights and one for the activations of a layer (None: float32).
+    """One entry of the menu: number systems of a layer's weights and input (None: float32), of what it writes,
+    and of its accumulator (None: exact).
 
+    output: a tensor has one format, so what another layer multiplies keeps that layer's `activations`; this one is
+    for the rest (operands of residual adds, logits), which stay in float32 where it is None.
     family: the name that results of this choice alone, in every layer, are shown under.
     """
 
@@ -36,6 +42,8 @@ class Choice:
     weights: Spec | None
     activations: Spec | None
     family: str = "uniform"
+    output: Spec | None = None
+    accumulator: Spec | None = None
 
 
 @dataclass(frozen=True)
@@ -48,32 +56,44 @@ class Rule:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Layers that take one choice, and the choices they have."""
+    """Layers that take one choice, and the choices they have; `outputs` are what they write and no layer multiplies."""
 
     name: str
     layers: tuple[Layer, ...]
     choices: tuple[Choice, ...]
+    outputs: tuple[str, ...] = ()
 
     def tensors(self, choice: Choice) -> dict[str, Spec]:
-        """The spec that `choice` gives to every tensor these layers read ({} where it leaves them in float32)."""
-        specs: dict[str, Spec | None] = {}
+        """The spec that `choice` gives to every tensor these layers read or write ({} where they stay float32)."""
+        specs: dict[str, Spec | None] = dict.fromkeys(self.outputs, choice.output)
         for layer in self.layers:
             specs[layer.input] = choice.activations
             specs[layer.weights] = choice.activations if layer.kind == "matmul" else choice.weights
         return {name: spec for name, spec in specs.items() if spec is not None}
 
+    def arithmetic(self, choice: Choice) -> dict[str, LayerPlan]:
+        """The multiply-accumulate unit of each layer, where the choice names its accumulator."""
+        if choice.accumulator is None:
+            return {}
+        return {layer.name: LayerPlan(mac=Mac(accumulator=str(choice.accumulator))) for layer in self.layers}
+
 
 def make_choice(label: str, entry: Mapping[str, str | None] | str) -> Choice:
-    """A choice from a config entry: {weights: spec, activations: spec}, or one expression for both."""
+    """A choice from a config entry: {weights, activations, output, accumulator}, or one expression for two of them."""
     if isinstance(entry, str):
         entry = {"weights": entry, "activations": entry}
-    unknown = set(entry) - {"weights", "activations"}
+    unknown = set(entry) - set(FIELDS)
     if unknown:
-        raise UserError(f"formats.menu.{label} has '{min(unknown)}'; an entry has weights and activations")
-    specs = {
-        key: None if entry.get(key) is None else parse(str(entry[key])) for key in ("weights", "activations")
-    }
-    return Choice(label, specs["weights"], specs["activations"])
+        raise UserError(f"formats.menu.{label} has '{min(unknown)}'; an entry has {', '.join(FIELDS)}")
+    specs = {key: None if entry.get(key) is None else parse(str(entry[key])) for key in FIELDS}
+    accumulator = specs["accumulator"]
+    if accumulator is not None and accumulator.scale is not None:
+        raise UserError(
+            f"formats.menu.{label}: accumulator {accumulator} has a scale; give an element with a cast, such as int32"
+        )
+    return Choice(
+        label, specs["weights"], specs["activations"], output=specs["output"], accumulator=accumulator
+    )
 
 
 def make_grid(families: Mapping[str, Mapping[str, Sequence[str]]]) -> tuple[Choice, ...]:
@@ -115,17 +135,28 @@ def make_rules(entries: Sequence[Mapping[str, str]], menu: Sequence[Choice]) -> 
 
 
 def make_candidates(
-    graph: Graph, menu: Sequence[Choice], rules: Sequence[Rule] = (), share: Share = "inputs"
+    graph: Graph,
+    menu: Sequence[Choice],
+    rules: Sequence[Rule] = (),
+    share: Share = "inputs",
+    together: Sequence[Sequence[str]] = (),
 ) -> tuple[Candidates, ...]:
     """Groups of layers with their choices, in network order.
 
-    Raises UserError when the network has no layer to quantize, a rule matches no layer, or rules contradict
+    together: lists of name patterns; the layers that match any pattern of one list decide together.
+    Raises UserError when the network has no layer to quantize, a pattern matches no layer, or rules contradict
     within a group.
     """
     layers = _quantizable_layers(graph)
-    _check_rules(layers, rules)
+    for rule in rules:
+        _matching(layers, rule.layers, "formats.rules")
+    named = [
+        {layer.name for pattern in patterns for layer in _matching(layers, pattern, "formats.groups")}
+        for patterns in _pattern_lists(together)
+    ]
+    multiplied = {tensor for layer in layers for tensor in (layer.input, layer.weights)}
     groups = []
-    for members in _joined(graph, layers, share):
+    for members in _joined(graph, layers, share, named):
         forced = {rule.choice for rule in rules for layer in members if fnmatchcase(layer.name, rule.layers)}
         if len(forced) > 1:
             names = ", ".join(layer.name for layer in members)
@@ -135,7 +166,8 @@ def make_candidates(
             )
         choices = tuple(forced) or tuple(menu)
         name = members[0].name if len(members) == 1 else f"{members[0].name}+{len(members) - 1}"
-        groups.append(Candidates(name, members, choices))
+        written = tuple(layer.output for layer in members if layer.output not in multiplied)
+        groups.append(Candidates(name, members, choices, written))
     return tuple(groups)
 
 
@@ -149,8 +181,10 @@ def _quantizable_layers(graph: Graph) -> tuple[Layer, ...]:
     return layers
 
 
-def _joined(graph: Graph, layers: Sequence[Layer], share: Share) -> list[tuple[Layer, ...]]:
-    """Layers in groups (union-find over the tensors that they read)."""
+def _joined(
+    graph: Graph, layers: Sequence[Layer], share: Share, named: Sequence[set[str]]
+) -> list[tuple[Layer, ...]]:
+    """Layers in groups (union-find over the tensors that they read, and the user's sets of names)."""
     home: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -163,17 +197,29 @@ def _joined(graph: Graph, layers: Sequence[Layer], share: Share) -> list[tuple[L
     for layer in layers:
         for tensor in (layer.input, layer.weights):
             home[find(f"tensor {root_of.get(tensor, tensor)}")] = find(f"layer {layer.name}")
+        for number, names in enumerate(named):
+            if layer.name in names:
+                home[find(f"named {number}")] = find(f"layer {layer.name}")
     groups: dict[str, list[Layer]] = {}
     for layer in layers:
         groups.setdefault(find(f"layer {layer.name}"), []).append(layer)
     return [tuple(members) for members in groups.values()]
 
 
-def _check_rules(layers: Sequence[Layer], rules: Sequence[Rule]) -> None:
-    names = [layer.name for layer in layers]
-    for rule in rules:
-        if not any(fnmatchcase(name, rule.layers) for name in names):
-            close = get_close_matches(rule.layers, names, 3, 0.3) or names[:5]
+def _pattern_lists(together: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
+    for patterns in together:
+        if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
             raise UserError(
-                f"formats.rules: pattern '{rule.layers}' matches no layer; there are {', '.join(close)}"
+                f"formats.groups: {patterns!r} must be a list of layer patterns, such as [[conv1, conv2], ['block*']]"
             )
+        yield patterns
+
+
+def _matching(layers: Sequence[Layer], pattern: str, option: str) -> list[Layer]:
+    """The layers whose name matches; a UserError naming `option` where there are none."""
+    found = [layer for layer in layers if fnmatchcase(layer.name, pattern)]
+    if not found:
+        names = [layer.name for layer in layers]
+        close = get_close_matches(pattern, names, 3, 0.3) or names[:5]
+        raise UserError(f"{option}: pattern '{pattern}' matches no layer; there are {', '.join(close)}")
+    return found

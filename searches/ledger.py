@@ -51,7 +51,8 @@ class Ledger:
     def plan(self, parts: Parts, search: str = "", label: str = "") -> BitPlan:
         """The plan in which every group takes its part."""
         specs = {name: spec for group, choice in parts for name, spec in group.tensors(choice).items()}
-        return self.builder.build(specs, {"search": search, "label": label})
+        units = {name: unit for group, choice in parts for name, unit in group.arithmetic(choice).items()}
+        return self.builder.build(specs, {"search": search, "label": label}, units)
 
     def record(self, parts: Parts, search: str, label: str = "") -> Row:
         """Measure a configuration and keep its row; one that is known only notes who else found it."""
@@ -72,14 +73,16 @@ class Ledger:
         return float(-row["choose_value"] if self.evaluator.metric.higher_is_better else row["choose_value"])
 
     def costs(self, parts: Parts, plan: BitPlan | None = None) -> pd.DataFrame:
-        """Costs of the layers in `parts`. Without a plan a layer's output is taken to have its input's format."""
+        """Costs of the layers in `parts`. Without a plan a layer's output is taken to have its choice's own format,
+        or its input's.
+        """
         layers = [(layer, choice) for group, choice in parts for layer in group.layers]
         order = {layer.name: i for i, layer in enumerate(self.evaluator.graph.layers)}
         layers.sort(key=lambda pair: order[pair[0].name])
 
         def output(name: str, choice: Choice) -> Spec | None:
             if plan is None:
-                return choice.activations
+                return choice.output or choice.activations
             tensor = plan.tensors.get(name)
             return None if tensor is None else tensor.specs[0]
 
@@ -88,7 +91,7 @@ class Ledger:
             [choice.activations if layer.kind == "matmul" else choice.weights for layer, choice in layers],
             [choice.activations for _, choice in layers],
             [output(layer.output, choice) for layer, choice in layers],
-            [None] * len(layers),
+            [choice.accumulator for _, choice in layers],
         )
         frame.insert(0, "layer", [layer.name for layer, _ in layers])
         frame.insert(1, "format", [choice.label for _, choice in layers])

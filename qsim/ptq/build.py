@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qsim.casting import encode
 from qsim.errors import PlanError, UserError
-from qsim.plan import Arithmetic, BitPlan, TensorPlan
+from qsim.plan import Arithmetic, BitPlan, LayerPlan, TensorPlan
 from qsim.ptq.bias import bias_entry
 from qsim.ptq.calibrate import Calibration, activation_scale, weight_scale
 from qsim.ptq.layer_matrix import is_tunable
@@ -55,30 +55,34 @@ class PlanBuilder:
         arithmetic: Arithmetic = "exact",
         track: Track | None = None,
     ) -> PlanBuilder:
-        """Observe the activations that MAC layers read on `inputs` (calibration data only).
+        """Observe the activations that MAC layers read or write on `inputs` (calibration data only).
 
         track: wraps iterables for a progress bar while layers are tuned (`calibration.steps`).
         """
-        names = {name for layer in graph.layers for name in (layer.input, layer.weights)} - set(
-            graph.parameters
-        )
+        names = set(_neighbours(graph)) - set(graph.parameters)
         ranges = observe(graph, inputs, sorted(names), seed=seed)
         return cls(graph, ranges, calibration, seed, arithmetic, inputs, track)
 
-    def build(self, specs: Mapping[str, Spec], provenance: Mapping[str, Any] | None = None) -> BitPlan:
-        """A plan that gives each tensor its spec; biases of integer layers become int32 in the accumulator's
-        units.
+    def build(
+        self,
+        specs: Mapping[str, Spec],
+        provenance: Mapping[str, Any] | None = None,
+        layers: Mapping[str, LayerPlan] | None = None,
+    ) -> BitPlan:
+        """A plan that gives each tensor its spec, and each layer of `layers` its arithmetic; biases of integer
+        layers become int32 in the accumulator's units.
 
-        Raises PlanError naming the tensor for one that is no operand of a MAC layer.
+        Raises PlanError naming the tensor for one that is neither operand nor output of a MAC layer.
         """
         tensors: dict[str, TensorPlan] = {}
-        readers = _readers(self.graph)
+        neighbours = _neighbours(self.graph)
         for name, spec in specs.items():
-            if name not in readers:
+            if name not in neighbours:
                 raise PlanError(
-                    f"tensor '{name}' is read by no layer that multiplies; there are {', '.join(list(readers)[:8])}"
+                    f"tensor '{name}' is neither read nor written by a layer that multiplies; "
+                    f"there are {', '.join(list(neighbours)[:8])}"
                 )
-            tensors[name] = self._tensor(name, spec, readers[name])
+            tensors[name] = self._tensor(name, spec, neighbours[name])
         tuned = self._tune(tensors)
         for layer in self.graph.layers:
             result = tuned.get(layer.name)
@@ -90,6 +94,7 @@ class PlanBuilder:
         return self._finish(
             BitPlan(
                 tensors=tensors,
+                layers=layers or {},
                 model_name=self.graph.name,
                 model_hash=self.graph.hash,
                 arithmetic=self.arithmetic,
@@ -161,9 +166,12 @@ def activation_axis(graph: Graph, layer: Layer, name: str) -> int:
     return -2 if is_second else -1
 
 
-def _readers(graph: Graph) -> dict[str, Layer]:
-    readers: dict[str, Layer] = {}
+def _neighbours(graph: Graph) -> dict[str, Layer]:
+    """Every tensor at a MAC layer with the first layer that reads it, failing that the one that writes it."""
+    found: dict[str, Layer] = {}
     for layer in graph.layers:
-        readers.setdefault(layer.input, layer)
-        readers.setdefault(layer.weights, layer)
-    return readers
+        found.setdefault(layer.input, layer)
+        found.setdefault(layer.weights, layer)
+    for layer in graph.layers:
+        found.setdefault(layer.output, layer)
+    return found
