@@ -11,6 +11,7 @@ from typing import Any
 
 from hwmodels.kinds import KINDS
 from hwmodels.target import Target
+from hwmodels.units.model import SHIPPED, read_calibration
 from qsim.errors import UserError
 
 
@@ -71,6 +72,7 @@ def _target(content: Mapping[str, Any], where: str) -> Target:
             raise UserError(f"{where}: key {key} is missing")
     values = {key: _checked(where, key, value, str(known[key].type)) for key, value in rest.items()}
     _check_choices(where, values)
+    _check_calibration(where, values)
     return Target(name, kind, design(**values))
 
 
@@ -81,6 +83,15 @@ def _check_choices(where: str, values: Mapping[str, Any]) -> None:
     for key, allowed in CHOICES.items():
         if key in values and values[key] not in allowed:
             raise UserError(f"{where}: {key} must be one of {', '.join(allowed)}, got {values[key]!r}")
+
+
+def _check_calibration(where: str, values: Mapping[str, Any]) -> None:
+    path = values.get("calibration", SHIPPED)
+    if path != SHIPPED:
+        try:
+            read_calibration(Path(path))
+        except UserError as error:
+            raise UserError(f"{where}: calibration: {error}") from None
 
 
 def _checked(where: str, key: str, value: Any, kind: str) -> Any:

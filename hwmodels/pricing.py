@@ -8,35 +8,33 @@ import numpy as np
 
 from hwmodels.datapath import Parts
 from hwmodels.units.carry import dsp_slices, flip_flops
-from hwmodels.units.model import Array, calibrated
+from hwmodels.units.model import SHIPPED, calibrated
 from hwmodels.units.unit import Unit
 
 
 @lru_cache(maxsize=1 << 18)
-def price_unit(quantity: str, unit: Unit) -> tuple[float, float, float]:
-    """(estimate, low90, high90) of one unit; `ff` and `dsp` are counted, not fitted."""
+def price_unit(quantity: str, unit: Unit, calibration: str = SHIPPED) -> tuple[float, float, float]:
+    """(estimate, low90, high90) of one unit; `ff` and `dsp` are counted, not fitted.
+
+    calibration: "shipped" or the path of a file that qsim-calibrate wrote.
+    """
     if quantity == "ff":
         return (float(flip_flops(unit)),) * 3
     if quantity == "dsp":
         return (float(dsp_slices(unit)),) * 3
-    return calibrated(quantity).predict_one(unit)
+    return calibrated(quantity, calibration).predict_one(unit)
 
 
 @lru_cache(maxsize=1 << 18)
-def price(quantity: str, parts: Parts) -> tuple[float, float, float]:
+def price(quantity: str, parts: Parts, calibration: str = SHIPPED) -> tuple[float, float, float]:
     """Sum over (count, unit): errors of units are taken as fully dependent, so the interval is the widest."""
     total = np.zeros(3)
     for count, unit in parts:
-        total += count * np.array(price_unit(quantity, unit))
+        total += count * np.array(price_unit(quantity, unit, calibration))
     return float(total[0]), float(total[1]), float(total[2])
 
 
 @lru_cache(maxsize=1 << 18)
-def slowest(quantity: str, parts: Parts) -> tuple[float, float, float]:
+def slowest(quantity: str, parts: Parts, calibration: str = SHIPPED) -> tuple[float, float, float]:
     """The largest over the units: the critical path when a register stands between any two of them."""
-    return max((price_unit(quantity, unit) for _, unit in parts), default=(0.0, 0.0, 0.0))
-
-
-def prices(quantity: str, lists: list[Parts]) -> Array:
-    """[number of lists, 3] of `price`."""
-    return np.array([price(quantity, parts) for parts in lists], dtype=np.float64).reshape(len(lists), 3)
+    return max((price_unit(quantity, unit, calibration) for _, unit in parts), default=(0.0, 0.0, 0.0))

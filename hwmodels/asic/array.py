@@ -14,6 +14,7 @@ from hwmodels.asic.dataflow import systolic_cycles
 from hwmodels.datapath import Parts, lane_units, output_units
 from hwmodels.pricing import price, slowest
 from hwmodels.storage import Row, storage
+from hwmodels.units.model import SHIPPED
 from hwmodels.units.unit import Unit
 from hwmodels.workload import Pair
 
@@ -37,6 +38,7 @@ class Array:
     clock_hz: float = 500e6
     sram_kb: float = 64.0
     dram_bits_per_cycle: float = 64.0
+    calibration: str = SHIPPED
 
 
 def sram_j_per_bit(kilobytes: float) -> float:
@@ -64,8 +66,8 @@ def layer_cost(pair: Pair, array: Array) -> Row:
     output = output_units(pair.w, pair.a, pair.acc, pair.out)
     row: Row = {}
     for index, suffix in enumerate(("", "_low90", "_high90")):
-        gates = array.rows * array.columns * price("area_nand2", element)[index]
-        gates += array.columns * price("area_nand2", output)[index]
+        gates = array.rows * array.columns * price("area_nand2", element, array.calibration)[index]
+        gates += array.columns * price("area_nand2", output, array.calibration)[index]
         row[f"area_nand2{suffix}"] = gates
         row[f"area_um2{suffix}"] = gates * NAND2_UM2
     row |= timing(pair, array, element)
@@ -94,7 +96,7 @@ def timing(pair: Pair, array: Array, element: Parts) -> Row:
         array.dataflow, vectors, pair.shape.reduction, outputs, array.rows, array.columns
     )
     cycles = max(compute, ceil(dram_bits(pair, array) / array.dram_bits_per_cycle))
-    delay, low, high = slowest("delay_ps", element)
+    delay, low, high = slowest("delay_ps", element, array.calibration)
     return {
         "cycles": float(cycles),
         "latency_s": cycles / array.clock_hz,
@@ -117,7 +119,9 @@ def energy(pair: Pair, array: Array, element: Parts, output: Parts) -> Row:
     low_dram, high_dram = (dram_bits(pair, array) / 64 * joules for joules in DRAM_64_BIT_J)
     compute = [
         (shape.macs * per_mac + shape.results * per_result) * 1e-15
-        for per_mac, per_result in zip(price("energy_fj", element), price("energy_fj", output))
+        for per_mac, per_result in zip(
+            *(price("energy_fj", parts, array.calibration) for parts in (element, output))
+        )
     ]
     parts = {
         "energy_compute_j": tuple(compute),

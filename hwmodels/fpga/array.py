@@ -31,7 +31,7 @@ def layer_cost(pair: Pair, fpga: Fpga) -> Row:
     output = output_units(pair.w, pair.a, pair.acc, pair.out)
     row: Row = {"dsp": float(ceil(elements * dsp))}
     for name in ("lut", "carry", "ff"):
-        inside, after = price(name, (*element, *registers)), price(name, output)
+        inside, after = (price(name, parts, fpga.calibration) for parts in ((*element, *registers), output))
         for suffix, x, y in zip(("", "_low90", "_high90"), inside, after):
             row[name + suffix] = elements * x + fpga.columns * y
     widths = (pair.w_storage, pair.a_storage, pair.acc.bits)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hwmodels.units.model import SHIPPED
+
 
 @dataclass(frozen=True)
 class Fpga:
@@ -14,7 +16,8 @@ class Fpga:
     configured device. lut_per_lut6: LUTs of this fabric for one six-input LUT of the models (1 on AMD devices), with
     its 90 % range. clock_hz: what the pipelined design is assumed to reach. throughput_hz: samples a second that the
     folding of a streaming design must meet. multipliers: lut, dsp, or auto (DSP from nine product bits).
-    rows, columns: the time-shared array. memory_bits_per_cycle: its port for weights.
+    rows, columns: the time-shared array. memory_bits_per_cycle: its port for weights. calibration: "shipped", or the
+    path of a file that qsim-calibrate wrote.
     """
 
     device: str
@@ -33,6 +36,7 @@ class Fpga:
     rows: int = 16
     columns: int = 16
     memory_bits_per_cycle: int = 128
+    calibration: str = SHIPPED
     notes: str = field(default="", compare=False)
 
     @property

@@ -20,6 +20,7 @@ from hwmodels.fpga.folding import Folding, fold
 from hwmodels.fpga.memory import fifo_luts, place
 from hwmodels.pricing import price, slowest
 from hwmodels.storage import Row, storage
+from hwmodels.units.model import SHIPPED
 from hwmodels.units.unit import Unit
 from hwmodels.workload import Pair
 
@@ -64,14 +65,14 @@ def multiplier_parts(pair: Pair, fpga: Fpga, simd: int) -> tuple[Parts, float]:
     return (*tree, (1.0, Unit("accumulator", acc=pair.acc.bits))), simd * slices / products
 
 
-def requantizers(pair: Pair) -> Parts:
+def requantizers(pair: Pair, calibration: str = SHIPPED) -> Parts:
     """The cheaper, in LUTs, of a requantizer and of parallel thresholds for outputs of at most four bits (FINN)."""
     parts = output_units(pair.w, pair.a, pair.acc, pair.out)
     if pair.out.kind == "integer" and pair.out.bits <= 4 and not pair.acc.is_float and not pair.out.block:
         steps = 2**pair.out.bits - 1
         thresholds: Parts = ((1.0, Unit("threshold", b=pair.acc.bits, k=pair.out.bits)),)
         memory = steps * pair.acc.bits * ceil(pair.shape.outputs / 64)
-        if price("lut", thresholds)[0] + memory < price("lut", parts)[0]:
+        if price("lut", thresholds, calibration)[0] + memory < price("lut", parts, calibration)[0]:
             return (*thresholds, (float(memory), Unit("addtree", n=2, b=1)))
     return parts
 
@@ -81,10 +82,10 @@ def arithmetic(pair: Pair, fpga: Fpga, folding: Folding) -> Row:
     element, dsp = multiplier_parts(pair, fpga, folding.simd)
     cycles_per_output = max(1, pair.shape.reduction // folding.simd)
     shared = ceil(folding.pe / cycles_per_output)
-    output = requantizers(pair)
+    output = requantizers(pair, fpga.calibration)
     row: Row = {"dsp": float(ceil(folding.pe * dsp))}
     for name in ("lut", "carry", "ff"):
-        inside, after = price(name, element), price(name, output)
+        inside, after = (price(name, parts, fpga.calibration) for parts in (element, output))
         value, low, high = (folding.pe * x + shared * y for x, y in zip(inside, after))
         row |= {name: value, f"{name}_low90": low, f"{name}_high90": high}
     row["lut"] += CONTROL_LUT
@@ -131,7 +132,7 @@ def clock(pair: Pair, fpga: Fpga, simd: int) -> tuple[float, float, float]:
     if not fpga.has_timing_model:
         return fpga.clock_hz, fpga.clock_hz / 1.5, fpga.clock_hz * 1.5
     parts = (*lane_units(pair.w, pair.a, pair.acc, simd, pair.block), *requantizers(pair))
-    period, low, high = slowest("ice40_period_ns", parts)
+    period, low, high = slowest("ice40_period_ns", parts, fpga.calibration)
     return 1e9 / period, 1e9 / high, 1e9 / low
 
 
@@ -151,10 +152,10 @@ def timing(pair: Pair, fpga: Fpga, folding: Folding, clock_hz: float) -> Row:
 def energy(pair: Pair, fpga: Fpga, folding: Folding) -> Row:
     """Dynamic energy: standard-cell energy of the same circuits, times the FPGA's factor, and memory reads."""
     scale = fpga.energy_scale
-    element = (
-        price("energy_fj", lane_units(pair.w, pair.a, pair.acc, folding.simd, pair.block))[0] / folding.simd
-    )
-    result = price("energy_fj", output_units(pair.w, pair.a, pair.acc, pair.out))[0]
+    lanes = lane_units(pair.w, pair.a, pair.acc, folding.simd, pair.block)
+    output = output_units(pair.w, pair.a, pair.acc, pair.out)
+    element = price("energy_fj", lanes, fpga.calibration)[0] / folding.simd
+    result = price("energy_fj", output, fpga.calibration)[0]
     compute = (
         (pair.shape.macs * element + pair.shape.results * result) * 1e-15 * FPGA_OVER_ASIC_ENERGY * scale
     )

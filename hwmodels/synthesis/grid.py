@@ -18,7 +18,7 @@ Format = tuple[int, int]
 class Grid:
     """Integer widths, minifloats without infinities, float accumulators (eo, mo) and lanes of dot products.
 
-    The defaults give 75 units: some three seconds each, so a few minutes on two cores.
+    The defaults give about 100 units: some three seconds each on a quiet core, so a few minutes on two.
     """
 
     widths: tuple[int, ...] = (2, 4, 8)
@@ -33,7 +33,7 @@ LARGE = Grid(
     accumulators=((5, 10), (8, 7), (8, 23)),
     lanes=(4, 8, 16, 32),
 )
-"""About 500 units: an hour on two cores."""
+"""Almost 400 units, some of them large: half an hour or more on two cores."""
 GRIDS = {"small": Grid(), "large": LARGE}
 
 
@@ -50,14 +50,11 @@ def _pairs(widths: Sequence[int]) -> Iterator[tuple[int, int]]:
     return ((w, a) for w in widths for a in widths if w >= a)
 
 
-def _accumulated(family: str) -> Callable[[Grid], Iterator[Unit]]:
-    def units(grid: Grid) -> Iterator[Unit]:
-        for w, a in _pairs(grid.widths):
-            for acc in (16, 32):
-                if acc >= w + a:
-                    yield Unit(family, w=w, a=a, acc=acc)
-
-    return units
+def _mac_int(grid: Grid) -> Iterator[Unit]:
+    for w, a in _pairs(grid.widths):
+        for acc in (16, 32):
+            if acc >= w + a:
+                yield Unit("mac_int", w=w, a=a, acc=acc)
 
 
 def _operands(family: str) -> Callable[[Grid], Iterator[Unit]]:
@@ -110,8 +107,8 @@ def _requant(grid: Grid) -> Iterator[Unit]:
 UNITS: dict[str, Callable[[Grid], Iterator[Unit]]] = {
     "mul_int": lambda g: (Unit("mul_int", w=w, a=a) for w, a in _pairs(g.widths)),
     "mul_int_su": lambda g: (Unit("mul_int_su", w=w, a=a) for w, a in _pairs(g.widths)),
-    "mac_int": _accumulated("mac_int"),
-    "pe_ws": _accumulated("pe_ws"),
+    "mac_int": _mac_int,
+    "pe_ws": lambda g: (Unit("pe_ws", w=w, a=a, acc=w + a + 8) for w, a in _pairs(g.widths)),
     "dot_int": lambda g: (Unit("dot_int", n=n, w=w, a=w) for n in g.lanes for w in g.widths),
     "dot_xnor": lambda g: (Unit("dot_xnor", n=8 * n) for n in g.lanes),
     "addtree": lambda g: (Unit("addtree", n=n, b=b) for n in g.lanes for b in g.widths),

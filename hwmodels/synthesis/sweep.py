@@ -47,10 +47,9 @@ def synthesize_unit(unit: Unit, how: Sweep) -> dict[str, int]:
     said = "\n".join((how.yosys.version, script(how.flow, design.name), rows, verilog))
     key = hashlib.sha256(said.encode()).hexdigest()
     kept = how.folder / f"{unit_id(unit)}_{how.flow}.json"
-    if kept.is_file():
-        known = _read(kept)
-        if known.get("key") == key:
-            return {name: int(known["cells"][name]) for name in COLUMNS}
+    known = _kept_cells(kept, key)
+    if known is not None:
+        return known
     cells = synthesize(how.yosys, verilog, design.name, how.flow, how.timeout_s)
     unfinished = kept.with_suffix(".part")
     unfinished.write_text(json.dumps({"key": key, "cells": cells}), encoding="utf-8")
@@ -58,13 +57,15 @@ def synthesize_unit(unit: Unit, how: Sweep) -> dict[str, int]:
     return cells
 
 
-def _read(path: Path) -> dict[str, dict[str, int]]:
-    """A kept result; an unreadable one is synthesized again."""
+def _kept_cells(path: Path, key: str) -> dict[str, int] | None:
+    """Cells of a kept result of the same key; None where there is none or the file is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) and set(content.get("cells", ())) >= set(COLUMNS) else {}
+        if content["key"] == key:
+            return {name: int(content["cells"][name]) for name in COLUMNS}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
 
 
 def sweep(units: Sequence[Unit], how: Sweep, track: Callable[[str], None] = print) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ STRUCTURES: dict[str, Callable[[Unit], Terms]] = {
     "ice40_period_ns": unit_level_terms,
 }
 """What is counted for each predicted quantity (LUT, CARRY4, NAND2 equivalents, fJ a cycle, ps, ns)."""
+
+SHIPPED = "shipped"
+"""The name of the calibration that comes with the package."""
+SCHEMA, SCHEMA_VERSION = "qsim-calibration", 1
+"""What a calibration file says of itself."""
 
 KIN = {"pe_ws": "mac_int"}
 """Families that were never measured, and the family whose power law and interval they take."""
@@ -111,9 +117,42 @@ def model_from_json(data: Mapping[str, Any]) -> UnitModel:
 
 
 @lru_cache(maxsize=16)
-def calibrated(quantity: str) -> UnitModel:
-    """The shipped model of a quantity. Raises UserError if there is none."""
+def calibrated(quantity: str, calibration: str = SHIPPED) -> UnitModel:
+    """The model of a quantity: the shipped one, or that of a calibration file, which may leave quantities out.
+
+    Raises UserError if there is none.
+    """
+    if calibration != SHIPPED:
+        models = read_calibration(Path(calibration))
+        if quantity in models:
+            return models[quantity]
     path = resources.files("hwmodels") / "calibration" / f"{quantity}.json"
     if not path.is_file():
         raise UserError(f"no calibration for {quantity!r}; known: {', '.join(STRUCTURES)}")
     return model_from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_calibration(path: Path) -> dict[str, UnitModel]:
+    """The models of a file that qsim-calibrate wrote, by quantity. Raises UserError, one line, for anything else."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such calibration file; qsim-calibrate writes one")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UserError(
+            f"{path}: no calibration: key schema is not {SCHEMA!r}; qsim-calibrate writes such files"
+        )
+    if content.get("version") != SCHEMA_VERSION:
+        raise UserError(f"{path}: calibration schema {content.get('version')!r}, expected {SCHEMA_VERSION}")
+    try:
+        models = {str(name): model_from_json(model) for name, model in content["models"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{path}: a model in it is incomplete: {error!r}") from None
+    unknown = set(models) - set(STRUCTURES)
+    if unknown:
+        raise UserError(
+            f"{path}: unknown quantity {', '.join(sorted(unknown))}; known: {', '.join(STRUCTURES)}"
+        )
+    return models

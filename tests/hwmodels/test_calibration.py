@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwmodels.calibrate import (
+from hwmodels.fitting import (
     SOURCES,
     Samples,
     Source,
-    calibrate,
     coverage,
     cross_validate,
     error_table,
     fit,
     read_samples,
 )
+from hwmodels.calibrate import describe
 from hwmodels.units.model import STRUCTURES, Array, calibrated
 from qsim.errors import UserError
 
@@ -68,7 +68,7 @@ def test_shipped_calibration_is_the_fit_to_the_golden_files(shared: Path, quanti
 @pytest.mark.slow
 def test_the_whole_calibration_can_be_repeated(shared: Path) -> None:
     shipped = json.loads((resources.files("hwmodels") / "calibration" / "lut.json").read_text())
-    fresh = json.loads(json.dumps(calibrate(shared / "golden" / "hw", BY_QUANTITY["lut"])))
+    fresh = json.loads(json.dumps(describe(shared / "golden" / "hw", BY_QUANTITY["lut"])))
     for name in ("cv_mape_percent", "fit_mape_percent", "cv_coverage_of_90_percent_interval"):
         assert shipped[name] == pytest.approx(fresh[name], abs=0.01)
 
