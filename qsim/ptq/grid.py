@@ -82,8 +82,8 @@ class Grid:
         return (below - self.offset) * self.step, (above - self.offset) * self.step
 
     def permuted(self, order: torch.Tensor) -> Grid:
-        """The grid of a matrix whose columns are taken in `order` [groups, K] (for lookups only)."""
-        columns = order[:, None, :].expand_as(self.step)
+        """The grid of a matrix of the columns `order` [groups, columns], in that order (for lookups only)."""
+        columns = order[:, None, :].expand(*self.step.shape[:2], -1)
         return replace(self, step=self.step.gather(2, columns), offset=self.offset.gather(2, columns))
 
     def column(self, index: int) -> Grid:

@@ -11,15 +11,15 @@ so that K x K matrices, gathered in one pass over batches, stand for the data in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
 from qsim.ptq.grid import Grid
-from qsim.ptq.layer_matrix import input_rows
+from qsim.ptq.layer_matrix import row_parts
 
 if TYPE_CHECKING:
     from qsim.graph import Layer, Node
@@ -47,18 +47,41 @@ class Moments:
     def measure(
         cls, node: Node, layer: Layer, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
     ) -> Moments:
-        """Moments over batches of (float32 input, quantized input) of a layer; only one batch is unfolded at a time."""
+        """Moments over batches of (float32 input, quantized input) of a layer; few samples are unfolded at a time."""
         count, sums = 0, [torch.zeros((), dtype=torch.float64)] * 5
         for x, q in batches:
-            rows = input_rows(node, layer, x)
-            cast = rows if q is x else input_rows(node, layer, q)
-            square = rows.mT @ rows
-            parts = [rows.sum(1), cast.sum(1), square]
-            parts += [square, square] if q is x else [rows.mT @ cast, cast.mT @ cast]
-            sums = [total + part.double() for total, part in zip(sums, parts, strict=True)]
-            count += rows.shape[1]
+            for rows, cast in row_parts(node, layer, x, q):
+                square = rows.mT @ rows
+                parts = [rows.sum(1), cast.sum(1), square]
+                parts += [square, square] if cast is rows else [rows.mT @ cast, cast.mT @ cast]
+                sums = [total + part.double() for total, part in zip(sums, parts, strict=True)]
+                count += rows.shape[1]
         x, q, xx, xq, qq = (total / max(count, 1) for total in sums)
         return cls(x, q, xx, xq, qq, count)
+
+    @classmethod
+    def of_table(cls, uses: Moments, weights: torch.Tensor) -> Moments:
+        """Moments for a weight [1, outputs, K] whose rows are looked up too (an embedding tied with a head).
+
+        A looked-up row is the output, so its error is |w - v|^2: white inputs. They count as much as `uses`, each
+        error taken relative to the mean energy of its own outputs.
+        """
+        length = weights.shape[-1]
+        energy = ((weights @ uses.float_float) * weights).sum() / weights.square().sum().clamp(min=1e-30)
+        white = (energy * torch.eye(length, dtype=torch.float64))[None]
+        nothing = torch.zeros(1, length, dtype=torch.float64)
+        return cls(nothing, nothing, white, white, white, uses.rows)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Moments]) -> Moments:
+        """Moments over the rows of all `parts`: of a weight that several nodes read."""
+        rows = sum(part.rows for part in parts)
+        means = {
+            field.name: sum(getattr(part, field.name) * (part.rows / max(rows, 1)) for part in parts)
+            for field in fields(cls)
+            if field.name != "rows"
+        }
+        return cls(**means, rows=rows)
 
     def centered(self) -> Moments:
         """Covariances in place of second moments: what is left once a bias absorbs the mean error."""

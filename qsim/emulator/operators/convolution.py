@@ -65,14 +65,14 @@ def conv_transpose(
         (size - 1) * s + (k - 1) * d + 1 + e
         for size, k, s, d, e in zip(x.shape[2:], w.shape[2:], strides, dilations, extra, strict=True)
     ]
-    pads = _transposed_padding(node, x.shape[2:], strides, full)
+    pads = transposed_padding(node, x.shape[2:], strides, full)
     # torch wants output_padding below stride or dilation: the extra rows are appended as padding of the crop instead.
     y = _CONV_TRANSPOSE[rank](x, w, None, strides, (0,) * rank, (0,) * rank, node.get("group", 1), dilations)
     y = pad_spatial(y, [(-before, e - after) for (before, after), e in zip(pads, extra, strict=True)])
     return y if bias is None else y + bias.reshape(1, -1, *(1,) * rank)
 
 
-def _transposed_padding(
+def transposed_padding(
     node: Node, sizes: Sequence[int], strides: Sequence[int], full: Sequence[int]
 ) -> list[tuple[int, int]]:
     mode = node.get("auto_pad", "NOTSET")

@@ -12,6 +12,7 @@ from qsim.ptq.steps.bias_correction import BiasCorrection
 from qsim.ptq.steps.coordinate_descent import CoordinateDescent
 from qsim.ptq.steps.gpfq import GPFQ
 from qsim.ptq.steps.gptq import GPTQ
+from qsim.ptq.steps.qronos import Qronos
 from qsim.ptq.steps.scale_refit import ScaleRefit
 from qsim.ptq.steps.seq_mse import SeqMSE
 
@@ -28,6 +29,7 @@ STEPS: Mapping[str, type[Any]] = {
     "seq_mse": SeqMSE,
     "gptq": GPTQ,
     "gpfq": GPFQ,
+    "qronos": Qronos,
     "adaround": AdaRound,
     "coordinate_descent": CoordinateDescent,
     "scale_refit": ScaleRefit,

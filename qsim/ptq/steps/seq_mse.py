@@ -42,7 +42,7 @@ class SeqMSE:
 
     def __call__(self, problem: LayerProblem, rounded: Rounded) -> Rounded:
         spec = rounded.grid.spec
-        if spec.scale is None or spec.has_zero_point or rounded.grid.scale is None:
+        if spec.scale is None or rounded.grid.scale is None:
             return rounded
         factors = np.linspace(self.lowest, self.highest, self.candidates)
         if spec.scale.is_power_of_two:
