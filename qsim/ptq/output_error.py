@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from qsim.casting import quantize
-from qsim.casting.scales import compute_scale
 from qsim.emulator.execute import parameter_tensor
 from qsim.emulator.operators import apply
 from qsim.ptq.observe import Range
+from qsim.ptq.range_search import POWER_FACTORS, Ends, ScaleAndZero, scale_of_range
 from qsim.spec import Spec
 
 if TYPE_CHECKING:
@@ -29,27 +29,24 @@ Array = NDArray[Any]
 FACTORS = np.linspace(0.1, 1.0, 19)
 
 
-def scale_by_output(
-    graph: Graph, readers: Sequence[Layer], seen: Range, spec: Spec
-) -> tuple[Array, Array | None]:
+def scale_by_output(graph: Graph, readers: Sequence[Layer], seen: Range, spec: Spec) -> ScaleAndZero:
     """(scale, zero point) of an activation with static scale a tensor; readers: layers with weights in `graph`."""
     low, high = min(seen.minimum, 0.0), max(seen.maximum, 0.0)
-    ends = [(low * factor, high * factor) for factor in FACTORS]
+    factors = POWER_FACTORS if spec.scale is not None and spec.scale.is_power_of_two else FACTORS
+    ends = [(low * factor, high * factor) for factor in factors]
     low, high = _best(graph, readers, seen, spec, ends)
     first_low, first_high = low, high
     if spec.has_zero_point and seen.minimum < 0:
-        low, high = _best(graph, readers, seen, spec, [(seen.minimum * f, first_high) for f in FACTORS])
-        low, high = _best(graph, readers, seen, spec, [(low, max(seen.maximum, 0.0) * f) for f in FACTORS])
+        low, high = _best(graph, readers, seen, spec, [(seen.minimum * f, first_high) for f in factors])
+        low, high = _best(graph, readers, seen, spec, [(low, max(seen.maximum, 0.0) * f) for f in factors])
         low, high = _best(graph, readers, seen, spec, [(first_low, first_high), (low, high)])
-    return _scale(low, high, spec)
+    return scale_of_range((low, high), spec)
 
 
-def _best(
-    graph: Graph, readers: Sequence[Layer], seen: Range, spec: Spec, ends: Sequence[tuple[float, float]]
-) -> tuple[float, float]:
+def _best(graph: Graph, readers: Sequence[Layer], seen: Range, spec: Spec, ends: Sequence[Ends]) -> Ends:
     errors = []
     for low, high in ends:
-        scale, zero_point = _scale(low, high, spec)
+        scale, zero_point = scale_of_range((low, high), spec)
         noise = seen.examples - quantize(seen.examples, spec, scale=scale, zero_point=zero_point)
         errors.append(sum(_output_error(graph, layer, noise, seen.examples) for layer in readers))
     return ends[int(np.argmin(errors))]
@@ -64,7 +61,3 @@ def _output_error(graph: Graph, layer: Layer, noise: Array, x: Array) -> float:
         error, exact = (apply(node, [torch.from_numpy(part), *weights])[0] for part in (noise, x))
         others = [axis for axis in range(error.dim()) if axis != channel % error.dim()]
         return float(error.var(others).sum() / exact.var(others).sum().clamp(min=1e-30))
-
-
-def _scale(low: float, high: float, spec: Spec) -> tuple[Array, Array | None]:
-    return compute_scale(np.array([low, high], np.float32), spec, -1)
