@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from qsim.ptq.entries import make_entries
 from qsim.ptq.problem import LayerProblem, Rounded
 from qsim.ptq.steps.adaround import AdaRound
+from qsim.ptq.steps.batchnorm_tuning import BatchNormTuning
 from qsim.ptq.steps.bias_correction import BiasCorrection
 from qsim.ptq.steps.coordinate_descent import CoordinateDescent
 from qsim.ptq.steps.gpfq import GPFQ
@@ -34,6 +35,7 @@ STEPS: Mapping[str, type[Any]] = {
     "coordinate_descent": CoordinateDescent,
     "scale_refit": ScaleRefit,
     "bias_correction": BiasCorrection,
+    "batchnorm_tuning": BatchNormTuning,
 }
 
 

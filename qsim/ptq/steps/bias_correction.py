@@ -20,16 +20,26 @@ from qsim.ptq.problem import LayerProblem, Rounded
 
 @dataclass(frozen=True)
 class BiasCorrection:
-    """Leaves layers without a bias as they are."""
+    """inputs: correct the mean error of the inputs too; False leaves that of the weights alone, W E q - Q E q.
+
+    Leaves layers without a bias as they are.
+    """
+
+    inputs: bool = True
 
     def __call__(self, problem: LayerProblem, rounded: Rounded) -> Rounded:
         if rounded.bias is None or problem.bias is None:
             return rounded
-        return replace(rounded, bias=problem.bias + mean_error(problem, rounded.values))
+        return replace(rounded, bias=problem.bias + mean_error(problem, rounded.values, inputs=self.inputs))
 
 
-def mean_error(problem: LayerProblem, values: torch.Tensor) -> torch.Tensor:
-    """Mean over calibration data of float32 output less quantized output, without biases: [outputs]."""
-    exact = (problem.weights @ problem.moments.mean_float[..., None]).squeeze(-1)
-    quantized = (values @ problem.moments.mean_quantized[..., None]).squeeze(-1)
+def mean_error(problem: LayerProblem, values: torch.Tensor, *, inputs: bool = True) -> torch.Tensor:
+    """Mean over calibration data of float32 output less quantized output, without biases: [outputs].
+
+    inputs: False takes both on the quantized inputs.
+    """
+    moments = problem.moments
+    mean = moments.mean_float if inputs else moments.mean_quantized
+    exact = (problem.weights @ mean[..., None]).squeeze(-1)
+    quantized = (values @ moments.mean_quantized[..., None]).squeeze(-1)
     return (exact - quantized).reshape(-1)
