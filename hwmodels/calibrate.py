@@ -23,7 +23,6 @@ import numpy as np
 from hwmodels.fitting import (
     FOLDS,
     SOURCES,
-    Samples,
     Source,
     coverage,
     coverage_of_estimates,
@@ -35,11 +34,13 @@ from hwmodels.fitting import (
     read_table,
 )
 from hwmodels.mcu.fit import calibrate_mcu
-from hwmodels.units.model import SCHEMA, SCHEMA_VERSION, Family, UnitModel, calibrated
+from hwmodels.units.model import KIN, SCHEMA, SCHEMA_VERSION, Family, UnitModel, calibrated
 from qsim.errors import UserError
 
 PRIOR_SPREAD = 1.0
 """Standard deviation of a constant around the shipped one, relative to it, before a user's results are seen."""
+FEW = 10
+"""Units of a family below which their errors say too little of an interval."""
 OFFSET_PRIOR, SLOPE_PRIOR = 0.2, 0.03
 """The same of a family's factor and exponents, as log ratios: another tool's habits with one kind of circuit."""
 
@@ -49,11 +50,16 @@ def describe(path: Path, source: Source, shipped: UnitModel | None = None) -> di
     samples = read_samples(path, source)
     if not len(samples.values):
         raise UserError(f"{path}: column {source.column} has no value above zero")
-    start = source if shipped is None else recalibration(samples, source, shipped)
+    ratio = (
+        1.0 if shipped is None else float(np.median(samples.values / shipped.predict(samples.units)[:, 0]))
+    )
+    start = source if shipped is None else recalibration(source, shipped, ratio)
     model = fit(samples, start)
     held_out = cross_validate(samples, start)
     fitted, validated = (error_table(samples, p) for p in (model.predict(samples.units)[:, 0], held_out))
     widths = half_widths(samples.families, np.log(samples.values / held_out))
+    if shipped is not None:
+        widths = _not_narrower_by_chance(widths, fitted, shipped)
     families = {
         name: {
             **_family(family, widths[name]),
@@ -65,7 +71,7 @@ def describe(path: Path, source: Source, shipped: UnitModel | None = None) -> di
     }
     largest = max(widths.values())
     if shipped is not None:
-        families |= _unmeasured(shipped, families, largest)
+        families |= _unmeasured(shipped, families, max(largest, abs(float(np.log(ratio)))))
     data = path / source.file if path.is_dir() else path
     return {
         "version": 1,
@@ -77,6 +83,7 @@ def describe(path: Path, source: Source, shipped: UnitModel | None = None) -> di
         "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
         "folds": FOLDS,
         "units": len(samples.values),
+        "median_ratio_to_shipped": round(ratio, 4),
         "fit_mape_percent": round(fitted["all"]["mape_percent"], 3),
         "cv_mape_percent": round(validated["all"]["mape_percent"], 3),
         "cv_coverage_of_90_percent_interval": round(coverage(samples, held_out), 3),
@@ -96,9 +103,8 @@ def _family(family: Family, interval_log: float) -> dict[str, Any]:
     }
 
 
-def recalibration(samples: Samples, source: Source, shipped: UnitModel) -> Source:
+def recalibration(source: Source, shipped: UnitModel, ratio: float) -> Source:
     """The source with the shipped constants, scaled to the results' level, as what is expected of the fit."""
-    ratio = float(np.median(samples.values / shipped.predict(samples.units)[:, 0]))
     return replace(
         source,
         known=(),
@@ -109,10 +115,24 @@ def recalibration(samples: Samples, source: Source, shipped: UnitModel) -> Sourc
     )
 
 
-def _unmeasured(shipped: UnitModel, measured: Iterable[str], largest: float) -> dict[str, dict[str, Any]]:
-    """Families without a result: as shipped, as uncertain as the worst family measured."""
+def _not_narrower_by_chance(
+    widths: Mapping[str, float], fitted: Mapping[str, Mapping[str, float]], shipped: UnitModel
+) -> dict[str, float]:
+    """Interval half-widths, at least the shipped ones where a family has fewer than FEW units."""
+    known = {name: family.interval_log for name, family in shipped.families.items()}
     return {
-        name: {**_family(family, max(largest, family.interval_log)), "units": 0}
+        name: max(width, known.get(KIN.get(name, name), 0.0)) if fitted[name]["units"] < FEW else width
+        for name, width in widths.items()
+    }
+
+
+def _unmeasured(shipped: UnitModel, measured: Iterable[str], least: float) -> dict[str, dict[str, Any]]:
+    """Families without a result: as shipped, at least as uncertain as the worst family measured and as far as the
+    results' level lies from the shipped one, since tools differ by kind of circuit (xcup_std against xcup_rows of
+    ../shared/golden/hw: 0.92 to 1.45 times the LUTs).
+    """
+    return {
+        name: {**_family(family, max(least, family.interval_log)), "units": 0}
         for name, family in shipped.families.items()
         if name not in measured
     }

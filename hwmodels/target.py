@@ -68,9 +68,9 @@ class Target:
         """Costs of a whole network from the rows of its layers.
 
         Columns add up, or take their maximum or minimum, as hwmodels.AGGREGATE says. Derived: a streaming design
-        works on all layers at once, so its rate is that of the slowest layer and its latency the slowest layer's time
-        plus every layer's fill; elsewhere layers run one after the other. power_w is energy_j times throughput_hz
-        plus static power where the target has a figure for it. Unknown columns are left out.
+        works on all layers at once, so its rate is that of the slowest layer and its latency every layer's fill plus
+        what the slowest still needs after its own; elsewhere layers run one after the other. power_w is energy_j
+        times throughput_hz plus static power where the target has a figure for it. Unknown columns are left out.
         """
         import pandas as pd
 
