@@ -26,6 +26,14 @@ FORMATS = (
     "nvfp4",
     "ternary@channel:float32",
     "int4@block4x8:float32",
+    "uint4+zp@block8:float16",
+    "fixed8.2@tensor:float32",
+    "fixed6.1",
+    "pot4@channel:float32",
+    "apot2x2@channel:float32",
+    "power4_0.5@channel:float32",
+    "nf4@block16:uint8@block64:float32",
+    "bipolar2@channel:float32",
 )
 
 
