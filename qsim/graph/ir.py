@@ -83,7 +83,9 @@ class Graph:
 
     `parameters` holds the constants; a tensor used twice is stored once. `lengths` states, for every symbolic
     dimension of the inputs, the sample length at which shapes and MACs of the layers are evaluated (batch is 1).
-    The arrays are shared, not copied: treat them as read-only.
+    `added` names the nodes that a transform put in (a rotation, a low-rank branch): they are no layers of the user's
+    network and stay in float32 unless a plan names their tensors. The arrays are shared, not copied: treat them as
+    read-only.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Graph:
     parameters: Mapping[str, Array]
     lengths: Mapping[str, int] = field(default_factory=dict)
     sample_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    added: frozenset[str] = frozenset()
 
     @cached_property
     def hash(self) -> str:

@@ -24,7 +24,7 @@ class Layer:
     and `output_shape` leave the batch out. `output` is the tensor after the layer's fused chain: the bias Add and
     the activation function (Relu, Clip, HardSwish, ...) that nothing else reads, the nodes named in `chain`.
     `weight_axis` is the output-channel axis of `weights`, `reduction_axes` the axes summed over, as `weights` is
-    stored; `reduction_length` is K, the products per output.
+    stored; `reduction_length` is K, the products per output. `added`: put in by a transform (`Graph.added`).
     """
 
     name: str
@@ -46,6 +46,7 @@ class Layer:
     groups: int = 1
     parameters: int = 0
     chain: tuple[str, ...] = ()
+    added: bool = False
 
 
 def find_layers(graph: Graph) -> tuple[Layer, ...]:
@@ -240,6 +241,7 @@ def _finished(layer: Layer, graph: Graph, samples: int) -> Layer:
         bias=chain.bias,
         output=chain.output,
         chain=chain.nodes,
+        added=layer.node in graph.added,
         macs=layer.macs // samples if layer.macs % samples == 0 else layer.macs,
         input_shape=_without_batch(graph.sample_shapes[layer.input], samples),
         output_shape=_without_batch(graph.sample_shapes[node.outputs[0]], samples),

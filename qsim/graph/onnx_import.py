@@ -28,6 +28,7 @@ _DOMAINS = (
     "finn.custom_op.general",
 )
 _CONTROL_FLOW = ("Loop", "Scan")
+ADDED_KEY = "qsim_added"  # metadata of a model: Graph.added, a name a line
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,17 @@ def import_onnx(path: Path) -> tuple[Graph, Facts]:
     try:
         _check_operators(model.graph, supported)
         facts = _infer(model)
-        graph = _convert(model.graph, opset_of(model), facts)
+        graph = replace(_convert(model.graph, opset_of(model), facts), added=_added(model))
     except GraphError as error:
         raise GraphError(f"'{path}': {error}") from error
     _check_names(graph, path)
     return replace(graph, name=path.stem if path.stem != "model" else path.resolve().parent.name), facts
+
+
+def _added(model: onnx.ModelProto) -> frozenset[str]:
+    """Names of the nodes that a transform of ours put in, from the model's metadata."""
+    text = next((entry.value for entry in model.metadata_props if entry.key == ADDED_KEY), "")
+    return frozenset(text.split("\n")) - {""}
 
 
 def _supported_operators() -> frozenset[str]:

@@ -19,10 +19,10 @@ _ALIGNED = frozenset(("Add", "Sub", "Sum", "Max", "Min", "Mean"))  # operands ar
 def quantizable(graph: Graph) -> tuple[str, ...]:
     """The tensors that may take a spec: parameters used as weights and activations that enter a layer.
 
-    In order of use. A tensor that a quantizer of the model itself already gives its values is left out;
-    `not_quantizable` says why each other tensor is.
+    In order of use. A tensor that a quantizer of the model itself already gives its values is left out, and one
+    that only layers read which a transform added; `not_quantizable` says why each other tensor is.
     """
-    names = [name for layer in graph.layers for name in (layer.input, layer.weights)]
+    names = [name for layer in graph.layers if not layer.added for name in (layer.input, layer.weights)]
     fixed = _fixed_by_model(graph)
     return tuple(n for n in dict.fromkeys(names) if n not in fixed and graph.tensors[n].is_float)
 
@@ -40,6 +40,7 @@ def not_quantizable(graph: Graph) -> dict[str, str]:
         if output != layer.output
     }
     biases = {layer.bias: layer.name for layer in graph.layers if layer.bias}
+    added = {t: layer.name for layer in graph.layers if layer.added for t in (layer.input, layer.weights)}
     reasons = {}
     for name, tensor in graph.tensors.items():
         if name in allowed:
@@ -50,6 +51,8 @@ def not_quantizable(graph: Graph) -> dict[str, str]:
             reasons[name] = f"quantized by the model's own node '{fixed[name]}'"
         elif name in biases:
             reasons[name] = f"bias of layer '{biases[name]}': takes the scale of its accumulator"
+        elif name in added:
+            reasons[name] = f"read by layer '{added[name]}', which a transform added in float32"
         elif name in inside:
             reasons[name] = f"inside the fused chain of layer '{inside[name]}'"
         else:

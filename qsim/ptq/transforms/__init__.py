@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from qsim.ptq.entries import make_entries
+from qsim.ptq.transforms.cross_layer_equalization import CrossLayerEqualization
+from qsim.ptq.transforms.lorc import LoRC
+from qsim.ptq.transforms.online_hadamard import OnlineHadamard
+from qsim.ptq.transforms.rearrangement import Rearrangement
+from qsim.ptq.transforms.reparametrization import Reparametrization
+from qsim.ptq.transforms.rotation import Rotation
+from qsim.ptq.transforms.smooth_quant import SmoothQuant
+from qsim.ptq.transforms.svd_quant import SVDQuant
 
 if TYPE_CHECKING:
     from qsim.graph import Graph
@@ -21,7 +29,16 @@ class Transform(Protocol):
     def __call__(self, graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> Graph: ...
 
 
-TRANSFORMS: Mapping[str, type[Any]] = {}
+TRANSFORMS: Mapping[str, type[Any]] = {
+    "cross_layer_equalization": CrossLayerEqualization,
+    "smooth_quant": SmoothQuant,
+    "rotation": Rotation,
+    "online_hadamard": OnlineHadamard,
+    "reparametrization": Reparametrization,
+    "rearrangement": Rearrangement,
+    "svd_quant": SVDQuant,
+    "lorc": LoRC,
+}
 
 
 def make_transforms(entries: Sequence[Any]) -> tuple[Any, ...]:
