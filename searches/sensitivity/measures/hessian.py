@@ -1,0 +1,32 @@
+"""HAWQ-V2 (Dong et al., NeurIPS 2020, arXiv 1911.03852): mean Hessian trace times squared rounding error.
+
+sum over the group's weights and activations of trace(H) / n * |e|^2, the trace by Hutchinson's estimator with random
+signs. H is of the divergence from the float32 network's own output, so no labels are needed. The standard error is
+that of the traces over their draws, of a sum taken as if they were independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from searches.sensitivity.measures.measure import Measure
+from searches.sensitivity.scan import Scan, Score, Trial
+
+PROBES = 16
+
+
+def _prepare(scan: Scan) -> Callable[[Trial], Score]:
+    traces = scan.derivatives.hessian_traces(PROBES, scan.seed)
+
+    def score(trial: Trial) -> Score:
+        norms = {name: norm for name, norm in trial.errors.square_norms().items() if name in traces}
+        values = [traces[name].value / traces[name].elements * norm for name, norm in norms.items()]
+        errors = [traces[name].standard_error / traces[name].elements * norm for name, norm in norms.items()]
+        return Score(float(np.sum(values)), float(np.sqrt(np.sum(np.square(errors)))))
+
+    return score
+
+
+HESSIAN = Measure("hessian", "loss", _prepare)
