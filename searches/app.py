@@ -83,7 +83,13 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
     dataset = command_line.open_data(config.data, graph)
     calibration = Calibration(**command_line.as_mapping(config.ptq))
     graph = apply_transforms(calibration.before, graph, dataset.calibration)
-    groups = make_candidates(graph, menu, rules, config.formats.share)
+    groups = make_candidates(
+        graph,
+        menu,
+        rules,
+        config.formats.share,
+        command_line.as_mapping(config.formats.get("groups") or []),  # type: ignore[arg-type]
+    )
     metric = get_metric(config.metric.name)
     store_path = Path(config.store)
     store_path.parent.mkdir(parents=True, exist_ok=True)

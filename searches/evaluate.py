@@ -48,10 +48,13 @@ class Halves:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """scores: [samples, k] of the metric; agreement: [samples] share of answers equal to float32's, or None."""
+    """scores: [samples, k] of the metric; agreement: [samples] share of answers equal to float32's, or None;
+    distance: [samples] from float32's output, what sensitivities are in small (`Evaluator.distance`).
+    """
 
     scores: Array
     agreement: Array | None
+    distance: Array
     seconds: float
 
 
@@ -91,7 +94,7 @@ class Evaluator:
         if self.store is None:
             return _decode(self._run(plan))
         key = {
-            "kind": "evaluation",
+            "kind": "evaluation with distance",
             "model": self.graph.hash,
             "data": self.dataset.hash,
             "plan": plan.id,
@@ -116,8 +119,31 @@ class Evaluator:
         return {
             "scores": _encode(self.metric.score(samples)),
             "agreement": None if agreement is None else _encode(agreement),
+            "distance": _encode(self.distance(output)),
             "seconds": seconds,
         }
+
+    def distance(self, output: Array) -> Array:
+        """[samples] from the float32 output: the mean Kullback-Leibler divergence (nats) of softmax(float32) from
+        softmax(output) where the metric classifies, else noise power over the mean signal power.
+        """
+        if self.is_classifier:
+            rows = divergences(self.reference, output)
+            return rows.reshape(len(rows), -1).mean(1)
+        exact = self.reference.reshape(len(self.reference), -1).astype(np.float64)
+        signal = float((exact**2).sum(1).mean()) or 1.0
+        return np.asarray(((output.reshape(exact.shape) - exact) ** 2).sum(1) / signal)
+
+
+def divergences(reference: Array, output: Array) -> Array:
+    """KL(softmax(reference) || softmax(output)) in nats of every row of the last axis."""
+    p, q = _log_softmax(reference), _log_softmax(output)
+    return np.asarray(np.maximum((np.exp(p) * (p - q)).sum(-1), 0.0))
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
 
 
 def first_input(inputs: Mapping[str, Array]) -> Array:
@@ -138,6 +164,6 @@ def _decode(stored: Mapping[str, Any]) -> Measurement:
             else np.frombuffer(base64.b64decode(entry["float64"]), "<f8").reshape(entry["shape"])
         )
 
-    scores = array(stored["scores"])
-    assert scores is not None
-    return Measurement(scores, array(stored["agreement"]), stored["seconds"])
+    scores, distance = array(stored["scores"]), array(stored["distance"])
+    assert scores is not None and distance is not None
+    return Measurement(scores, array(stored["agreement"]), distance, stored["seconds"])

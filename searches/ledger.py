@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 import qsim
 from searches.evaluate import Evaluator, Halves, Measurement
+from searches.schedule import FLOAT_BITS, PEAK, Cut, live_cuts, peak_bytes
 from searches.statistics import bootstrap_interval, paired_difference
 
 if TYPE_CHECKING:
@@ -72,9 +74,16 @@ class Ledger:
         """The metric on the choosing half, as something to minimise."""
         return float(-row["choose_value"] if self.evaluator.metric.higher_is_better else row["choose_value"])
 
-    def costs(self, parts: Parts, plan: BitPlan | None = None) -> pd.DataFrame:
-        """Costs of the layers in `parts`. Without a plan a layer's output is taken to have its choice's own format,
-        or its input's.
+    @cached_property
+    def cuts(self) -> tuple[Cut, ...]:
+        """What is in memory at each step of the network."""
+        return live_cuts(self.evaluator.graph)
+
+    def costs(
+        self, parts: Parts, plan: BitPlan | None = None, written: Spec | Literal["own"] | None = "own"
+    ) -> pd.DataFrame:
+        """Costs of the layers in `parts`. Outputs have the format that the plan says; without a plan the one that is
+        `written`, by default their choice's own, or that of the input.
         """
         layers = [(layer, choice) for group, choice in parts for layer in group.layers]
         order = {layer.name: i for i, layer in enumerate(self.evaluator.graph.layers)}
@@ -82,7 +91,7 @@ class Ledger:
 
         def output(name: str, choice: Choice) -> Spec | None:
             if plan is None:
-                return choice.output or choice.activations
+                return (choice.output or choice.activations) if written == "own" else written
             tensor = plan.tensors.get(name)
             return None if tensor is None else tensor.specs[0]
 
@@ -121,14 +130,14 @@ class Ledger:
             **self._metric_columns(measured.scores),
             "agreement": None if agreement is None else float(agreement[self.halves.report].mean()),
             **{str(name): value for name, value in self.target.total(costs).items()},
-            "weight_bytes": weight_bytes(self.evaluator.graph.layers, plan),
+            "weight_bytes": weight_bytes(self.evaluator.graph.layers, _spec_in(plan)),
+            PEAK: peak_bytes(self.cuts, lambda name: _bits(_spec_in(plan)(name))),
+            "choose_distance": float(measured.distance[self.halves.choose].mean()),
             "seconds": measured.seconds,
         }
 
     def _float_row(self) -> Row:
         """The float32 network; its hardware is not priced (a float32 accelerator is not what is designed)."""
-        layers = [layer for layer in self.evaluator.graph.layers if layer.kind != "matmul"]
-        values = {layer.weights: int(np.prod(layer.weight_shape)) for layer in layers}
         return {
             **self._provenance(),
             "plan_id": "float32",
@@ -137,7 +146,9 @@ class Ledger:
             "label": "float32",
             **self._metric_columns(self.evaluator.float_scores),
             "agreement": 1.0 if self.evaluator.is_classifier else None,
-            "weight_bytes": 4.0 * sum(values.values()) + bias_bytes(layers),
+            "weight_bytes": weight_bytes(self.evaluator.graph.layers, lambda name: None),
+            PEAK: peak_bytes(self.cuts, lambda name: FLOAT_BITS),
+            "choose_distance": 0.0,
             "seconds": 0.0,
         }
 
@@ -175,24 +186,37 @@ class Ledger:
         }
 
 
-def weight_bytes(layers: Iterable[Layer], plan: BitPlan) -> float:
+def weight_bytes(layers: Iterable[Layer], spec_of: Callable[[str], Spec | None]) -> float:
     """Stored size of the weights and biases of MAC layers.
 
     Codes at their width with the scales of their blocks; scales a tensor or a channel (a few floats) are not
-    counted; biases, and what the plan leaves in float32, count 32 bits a value. Tied weights count once.
+    counted; biases, and what has no spec, count 32 bits a value. Tied weights count once.
     """
     layers = [layer for layer in layers if layer.kind != "matmul"]
     bits: dict[str, float] = {}
     for layer in layers:
         size = int(np.prod(layer.weight_shape))
         bits[layer.weights] = 32.0 * size
-        if layer.weights in plan.tensors:
-            spec = plan.tensors[layer.weights].specs[0]
+        spec = spec_of(layer.weights)
+        if spec is not None:
             is_block = spec.granularity is not None and spec.granularity.kind == "block"
             outputs = layer.weight_shape[layer.weight_axis or 0]
             overhead = spec.scale_bits_per_element((outputs, size // outputs)) if is_block else 0.0
             bits[layer.weights] = (spec.bits + overhead) * size
     return sum(bits.values()) / 8 + bias_bytes(layers)
+
+
+def stored_bytes(group: Candidates, choice: Choice) -> float:
+    """`weight_bytes` of one group's layers under one choice."""
+    return weight_bytes(group.layers, group.tensors(choice).get)
+
+
+def _spec_in(plan: BitPlan) -> Callable[[str], Spec | None]:
+    return lambda name: plan.tensors[name].specs[0] if name in plan.tensors else None
+
+
+def _bits(spec: Spec | None) -> float:
+    return FLOAT_BITS if spec is None else spec.bits
 
 
 def bias_bytes(layers: Iterable[Layer]) -> float:

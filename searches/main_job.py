@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hwmodels import AGGREGATE
 from qsim.errors import UserError
-from searches import front, solvers
-from searches.build import problem_from_layers
+from searches import front, option_costs, solvers
+from searches.boundary import spread_indices
+from searches.corrected import Choices, CorrectedSearch, Effort, Measured
 from searches.ledger import Ledger, Row
-from searches.problem import Option, Problem, SearchResult, Selection
+from searches.option_costs import SENSITIVITY, OptionCosts
+from searches.problem import Problem, SearchResult, Selection
 from searches.sensitivity import measure_sensitivities
 
 if TYPE_CHECKING:
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-SENSITIVITY = "sensitivity"
+OWN_OPTIONS = (
+    "corrections",
+    "steps",
+    "conversions",
+    "pairs",
+)  # of a search config, read here and not by the solver
 
 
 @dataclass(frozen=True)
@@ -84,22 +89,22 @@ class MainJob:
 
     def run(self) -> Outcome:
         """Search and measure; raises UserError where no plan meets the budgets."""
-        costs = self._option_costs()
+        options = self.settings.options
+        costs = option_costs.price(self.ledger, self.groups, conversions=bool(options.get("conversions")))
+        costs.check((self.objective, *self.settings.budgets), self.ledger.target.name)
         if self.settings.solver == "uniform":
             self._measure_menu()
             claim = "every entry of the menu in all layers, nothing mixed"
             return self._outcome(SearchResult((), "uniform", "feasible", claim=claim), pd.DataFrame())
         sensitivities = self._sensitivities()
-        problem = self._problem(sensitivities, costs)
-        found = front.solve(problem)
-        if not found.selections:
-            raise UserError(f"no plan meets the budgets: {found.claim}")
-        self._measure_menu()
-        self._walk_front(found.selections, problem)
+        problem = self._problem(costs, sensitivities)
+        if not (feasible := front.solve(problem)).selections:
+            raise UserError(f"no plan meets the budgets: {feasible.claim}")
+        found = self._search(costs, sensitivities, self._measure_menu())
         if self.settings.solver != "ilp":
             found = self._solve_otherwise(problem, found)
             for selection in self.track(found.selections, "measuring plans", len(found.selections)):
-                self.ledger.record(self._parts(selection), self.settings.solver)
+                self.ledger.record(self._parts(selection.choices), self.settings.solver)
         return self._outcome(found, self._sensitivity_table(sensitivities))
 
     def _outcome(self, found: SearchResult, sensitivities: pd.DataFrame) -> Outcome:
@@ -125,63 +130,50 @@ class MainJob:
             lambda pairs: self.track(pairs, "sensitivities", total),
         )
 
-    def _option_costs(self) -> dict[str, list[Array]]:
-        """Costs of every (group, choice): sums over the group's layers, or the largest where totals are."""
-        target = self.ledger.target
-        tables = [[self.ledger.costs([(group, choice)]) for choice in group.choices] for group in self.groups]
-        tradable = [name for name in map(str, tables[0][0].columns) if AGGREGATE.get(name) in ("sum", "max")]
-        for name in (self.objective, *self.settings.budgets):
-            if name not in tradable:
-                raise UserError(
-                    f"'{name}' is no cost that a search on {target.name} can trade: {', '.join(tradable)}"
-                )
-        wanted = (self.objective, *self.settings.budgets, *target.objectives, "weight_bytes", "bops")
-        return {
-            name: [
-                np.array([getattr(table[name], AGGREGATE[name])() for table in row], float) for row in tables
-            ]
-            for name in dict.fromkeys(wanted)
-            if name in tradable
-        }
+    def _problem(self, costs: OptionCosts, sensitivities: Sequence[Array]) -> Problem:
+        wanted = (*self.ledger.target.objectives, "weight_bytes", "bops")
+        return costs.problem(self.groups, sensitivities, self.objective, self.settings.budgets, wanted)
 
-    def _problem(self, sensitivities: Sequence[Array], costs: Mapping[str, list[Array]]) -> Problem:
-        largest = [name for name in costs if AGGREGATE[name] == "max"]
-        return problem_from_layers(
-            [group.name for group in self.groups],
-            [[Option(choice.label) for choice in group.choices] for group in self.groups],
-            {SENSITIVITY: list(sensitivities), **costs},
-            objectives=(SENSITIVITY, self.objective),
-            budgets=self.settings.budgets,
-            cuts={name: [[index] for index in range(len(self.groups))] for name in largest},
+    def _search(
+        self, costs: OptionCosts, sensitivities: Sequence[Array], known: dict[Choices, Measured]
+    ) -> SearchResult:
+        """The front of the additive model, measured, corrected and measured again."""
+
+        def measure(choices: Choices) -> Measured:
+            return self._measured(self.ledger.record(self._parts(choices), "ilp"))
+
+        limit = self.ledger.loss(self.ledger.rows[0]) + self.settings.accept_loss
+        options = self.settings.options
+        effort = Effort(
+            self.settings.measured_plans, int(options.get("corrections", 0)), int(options.get("steps", 0))
         )
+        return CorrectedSearch(
+            lambda values: self._problem(costs, values),
+            sensitivities,
+            measure,
+            lambda loss: loss <= limit,
+            known,
+            effort,
+            self.track,
+        ).run()
 
-    def _parts(self, selection: Selection) -> list[tuple[Candidates, Choice]]:
-        return [
-            (group, group.choices[index]) for group, index in zip(self.groups, selection.choices, strict=True)
-        ]
+    def _measured(self, row: Row) -> Measured:
+        return Measured(self.ledger.loss(row), row["choose_distance"])
 
-    def _measure_menu(self) -> None:
+    def _parts(self, choices: Choices) -> list[tuple[Candidates, Choice]]:
+        return [(group, group.choices[index]) for group, index in zip(self.groups, choices, strict=True)]
+
+    def _measure_menu(self) -> dict[Choices, Measured]:
+        """Every entry of the menu in all groups, except where a rule forces another."""
+        known = {}
         for choice in self.track(self.menu, "uniform plans", len(self.menu)):
-            self.ledger.record(self._uniform(choice), choice.family, choice.label)
-
-    def _uniform(self, choice: Choice) -> list[tuple[Candidates, Choice]]:
-        """Every group takes `choice`, except where a rule forces another."""
-        return [(group, choice if choice in group.choices else group.choices[0]) for group in self.groups]
-
-    def _walk_front(self, selections: Sequence[Selection], problem: Problem) -> None:
-        """Measure points of the additive front: half of them evenly spaced in cost, the others where the choice falls,
-        around the cheapest that the metric accepts.
-        """
-        by_cost = sorted(selections, key=lambda selection: selection.totals[self.objective])
-        count = min(self.settings.measured_plans, len(by_cost))
-        spread = _spread_indices([self._cost(problem, selection) for selection in by_cost], (count + 1) // 2)
-        accepted: dict[int, bool] = {}
-        for step in self.track(range(count), "plans of the front", count):
-            index = spread[step] if step < len(spread) else _next_index(accepted, len(by_cost))
-            accepted[index] = self._is_accepted(self.ledger.record(self._parts(by_cost[index]), "ilp"))
-
-    def _cost(self, problem: Problem, selection: Selection) -> float:
-        return problem.value(self.objective, selection.totals[self.objective])
+            choices = tuple(
+                group.choices.index(choice) if choice in group.choices else 0 for group in self.groups
+            )
+            known[choices] = self._measured(
+                self.ledger.record(self._parts(choices), choice.family, choice.label)
+            )
+        return known
 
     def _is_accepted(self, row: Row) -> bool:
         return self.ledger.loss(row) <= self.ledger.loss(self.ledger.rows[0]) + self.settings.accept_loss
@@ -192,7 +184,7 @@ class MainJob:
         costs = [self.objective, *further][: int(self.settings.options.get("n_objectives", 2)) - 1]
 
         def measured(selection: Selection) -> tuple[float, ...]:
-            row = self.ledger.record(self._parts(selection), self.settings.solver)
+            row = self.ledger.record(self._parts(selection.choices), self.settings.solver)
             return (self.ledger.loss(row), *(problem.value(name, selection.totals[name]) for name in costs))
 
         def mapper(function: Callable[[Selection], Any], selections: Iterable[Selection]) -> list[Any]:
@@ -200,13 +192,13 @@ class MainJob:
             return [function(selection) for selection in self.track(batch, self.settings.solver, len(batch))]
 
         count = int(self.settings.options.get("population", 24)) // 2
-        by_cost = [self._cost(problem, selection) for selection in exact.selections]
+        by_cost = [problem.value(self.objective, s.totals[self.objective]) for s in exact.selections]
         return solvers.solve(
             self.settings.solver,
             problem,
             self.settings.options,
             evaluate=measured,
-            seeds=[exact.selections[index] for index in _spread_indices(by_cost, count)],
+            seeds=[exact.selections[index] for index in spread_indices(by_cost, count)],
             seed=self.settings.seed,
             mapper=mapper,
         )
@@ -234,27 +226,3 @@ class MainJob:
 
 def _meets(row: Row, budgets: Mapping[str, float]) -> bool:
     return all(row[name] <= limit for name, limit in budgets.items())
-
-
-def _spread_indices(costs: Sequence[float], count: int) -> list[int]:
-    """At most `count` indices, evenly spaced in the logarithm of the cost, both ends included."""
-    if len(costs) <= count:
-        return list(range(len(costs)))
-    logarithms = np.log(np.maximum(costs, 1e-30))
-    wanted = np.linspace(logarithms.min(), logarithms.max(), count)
-    return sorted({int(np.abs(logarithms - value).argmin()) for value in wanted})
-
-
-def _next_index(accepted: Mapping[int, bool], count: int) -> int:
-    """The point of a front of `count`, cheapest first, to measure next.
-
-    Half-way between the cheapest accepted point and the next cheaper measured one; where those are neighbours,
-    the nearest unmeasured one below (measured curves are not monotone), failing that above.
-    """
-    upper = min((index for index, good in accepted.items() if good), default=count)
-    lower = max((index for index in accepted if index < upper), default=-1)
-    if upper - lower > 1:
-        return (lower + upper) // 2
-    unmeasured = [index for index in range(count) if index not in accepted]
-    below = [index for index in unmeasured if index < upper]
-    return max(below) if below else min(unmeasured)

@@ -19,6 +19,14 @@ from searches.problem import Problem, SearchResult, Selection
 ADDITIVE = ("ilp", "exact", "greedy", "random", "hawq_v3", "vdqs")
 MEASURING = ("nsga2", "nsga3", "bisection")
 GIVEN = ("problem", "evaluate", "seeds", "seed", "mapper")  # by the caller, not by the config
+OF_THE_JOB = (
+    "name",
+    "budgets",
+    "corrections",
+    "steps",
+    "conversions",
+    "pairs",
+)  # for the caller, not for the solver
 
 
 def solve(
@@ -31,14 +39,14 @@ def solve(
     seed: int = 0,
     mapper: Callable[..., Any] = map,
 ) -> SearchResult:
-    """Run a solver with the options of its config (`name` and `budgets` among them are left to the caller).
+    """Run a solver with the options of its config (those of the whole job, such as `budgets`, are left to the caller).
 
     `ilp` gives the front when the problem has two or more objectives, else the optimum. Raises UserError for
     an unknown solver or option, and for a measuring solver without `evaluate`.
     """
     function = _find(name, problem)
     accepted = set(inspect.signature(function).parameters) - set(GIVEN)
-    chosen = {key: value for key, value in options.items() if key not in ("name", "budgets")}
+    chosen = {key: value for key, value in options.items() if key not in OF_THE_JOB}
     for option in chosen:
         if option not in accepted:
             raise UserError(
