@@ -107,8 +107,7 @@ class LayerRunner:
 
         The bias is what the accumulator can hold of it: it is cast to the accumulator's format first.
         """
-        axis = OUTPUT_CHANNEL_AXIS[node.op]
-        scale = _product(x.scale, w.scale)
+        axis, scale = _output_axis(layer, node), _output_scale(layer, node, x, w)
         start = bias[0] if bias else None
         if start is not None:
             codes = self._caster.bias_codes(str(node.inputs[2]), scale)
@@ -124,8 +123,7 @@ class LayerRunner:
     def _in_units(
         self, layer: Layer, node: Node, x: Operand, w: Operand, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        axis = OUTPUT_CHANNEL_AXIS[node.op]
-        scale = _product(x.scale, w.scale)
+        axis, scale = _output_axis(layer, node), _output_scale(layer, node, x, w)
         codes = None if bias is None else self._caster.bias_codes(str(node.inputs[2]), scale)
         # A weight's bound is its largest L1 norm already; an activation as second operand is bounded K times.
         terms = layer.reduction_length if layer.kind == "matmul" else 1
@@ -171,6 +169,19 @@ def _describe(quanta: float) -> str:
 def _as_is(value: torch.Tensor) -> Operand:
     """An operand in float32, or whose scales vary inside a sum: its values enter the unit as they are."""
     return Operand(value, None, 0.0, float("inf"))
+
+
+def _output_axis(layer: Layer, node: Node) -> int:
+    """The axis of a layer's result that its weight's output channels make: rows where the weight stands on the left."""
+    is_left = layer.kind == "linear" and layer.input != node.inputs[0]
+    return -2 if is_left else OUTPUT_CHANNEL_AXIS[node.op]
+
+
+def _output_scale(layer: Layer, node: Node, x: Operand, w: Operand) -> torch.Tensor | None:
+    """The product of the scales, for every output; groups of a transposed convolution repeat those of its weight."""
+    scale = _product(x.scale, w.scale)
+    repeats = layer.groups if node.op == "ConvTranspose" else 1
+    return scale if scale is None or scale.numel() == 1 else scale.repeat(repeats)
 
 
 def _product(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:

@@ -49,6 +49,11 @@ def _accumulator_scale(layer: Layer, tensors: Mapping[str, TensorPlan], bias: Ar
         return None
     if not all(isinstance(tensor.specs[0].element, Integer) for tensor in (x, w)) or bias.ndim != 1:
         return None
-    scale = np.broadcast_to(np.float32(x.scale) * w.scale.astype(np.float32), bias.shape)
+    scale = np.float32(x.scale) * np.atleast_1d(w.scale).astype(np.float32)
+    if len(bias) % max(len(scale), 1):
+        return None
+    scale = np.tile(
+        scale, len(bias) // len(scale)
+    )  # groups of a transposed convolution share those of its weight
     fits = (scale > 0).all() and (np.abs(bias) <= scale.astype(np.float64) * (2.0**31 - 1)).all()
     return np.ascontiguousarray(scale) if fits else None

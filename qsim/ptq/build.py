@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from qsim.ptq.calibrate import Calibration, activation_scale, weight_scale
 from qsim.ptq.layer_matrix import is_tunable
 from qsim.ptq.observe import Range, observe
 from qsim.ptq.output_error import scale_by_output
-from qsim.ptq.pipeline import TunedLayer, tune
+from qsim.ptq.pipeline import TunedLayer, tune, untuned
 from qsim.ptq.problem import Rounded
 from qsim.ptq.walk import Track
 from qsim.spec import Spec
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from qsim.graph import Graph, Layer
 
 Array = NDArray[Any]
+log = logging.getLogger("qsim.ptq")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class PlanBuilder:
     _tuned: dict[tuple[Any, ...], Rounded] = field(default_factory=dict)
     _memo: dict[tuple[str, Spec], TensorPlan] = field(default_factory=dict)
     _finished: dict[tuple[Any, str], BitPlan] = field(default_factory=dict)
+    _warned: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def calibrate(
@@ -99,9 +102,18 @@ class PlanBuilder:
                 model_hash=self.graph.hash,
                 arithmetic=self.arithmetic,
                 seed=self.seed,
-                provenance=provenance or {},
+                provenance={**(provenance or {}), **self._left_at_nearest(tensors)},
             )
         )
+
+    def _left_at_nearest(self, tensors: Mapping[str, TensorPlan]) -> dict[str, Any]:
+        """What a plan's provenance says of layers that no step could tune; each is warned of once."""
+        reasons = untuned(self.graph, tensors) if self.calibration.steps else {}
+        for name, why in reasons.items():
+            if (name, why) not in self._warned:
+                self._warned.add((name, why))
+                log.warning("layer '%s' keeps nearest rounding: %s", name, why)
+        return {"nearest_rounding": reasons} if reasons else {}
 
     def _finish(self, plan: BitPlan) -> BitPlan:
         """The plan after the steps on whole plans that the calibration lists; each is computed once."""
