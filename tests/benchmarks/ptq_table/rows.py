@@ -1,0 +1,142 @@
+"""What the table compares: networks, formats (columns) and methods (rows). A new method is one entry of METHODS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import qsim
+from qsim.data import Preprocessing
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the zoo: its folder, how its data become inputs, its metric and what people call it."""
+
+    folder: str
+    label: str
+    metric: str
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    batch_size: int = 100
+
+
+NETWORKS: Mapping[str, Network] = {
+    "resnet8": Network("resnet8_cifar10", "ResNet-8", "top1", Preprocessing(axes=(0, 3, 1, 2))),
+    "dscnn": Network("dscnn_kws", "DS-CNN", "top1", Preprocessing(reshape=(-1, 1, 49, 10))),
+    "vww": Network(
+        "mobilenetv1_vww", "MobileNetV1 VWW", "top1", Preprocessing(axes=(0, 3, 1, 2), scale=1 / 255)
+    ),
+    "autoencoder": Network("autoencoder_ad", "Autoencoder", "reconstruction_auc"),
+    "lm": Network("stories260k_lm", "Language model", "perplexity", batch_size=30),
+}
+
+INT, UINT = "int{}@channel:float32", "uint{}+zp@tensor:float32"
+# column: (weights, activations); None is float32. One format everywhere, first and last layer included.
+FORMATS: Mapping[str, tuple[str, str | None]] = {
+    "int8": (INT.format(8), UINT.format(8)),
+    "int4": (INT.format(4), None),
+    "int3": (INT.format(3), None),
+    "W4A8": (INT.format(4), UINT.format(8)),
+    "W4A4": (INT.format(4), UINT.format(4)),
+    "e4m3": ("e4m3fn@channel:float32", "e4m3fn@tensor:float32"),
+    "e3m2": ("e3m2fn@channel:float32", "e3m2fn@tensor:float32"),
+    "e2m1": ("e2m1fn@channel:float32", "e2m1fn@tensor:float32"),
+    "mxfp8": ("mxfp8_e4m3", "mxfp8_e4m3"),
+    "mxfp4": ("mxfp4", "mxfp4"),
+    "mxint8": ("mxint8", "mxint8"),
+    "nvfp4": ("nvfp4", "nvfp4"),
+    "fixed8": ("int8@tensor:e8m0", "int8@tensor:e8m0"),
+}
+WEIGHTS_OF_4_BITS = ("int4", "int3", "W4A8", "W4A4", "e3m2", "e2m1", "mxfp4", "nvfp4")
+STATIC_ACTIVATIONS = ("int8", "W4A8", "W4A4", "e4m3", "e3m2", "e2m1", "fixed8")
+BLOCKS = ("mxfp4", "nvfp4")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row: options of qsim.ptq.Calibration.
+
+    base: the row that it adds to. target: the formats where its source says that it helps. seeds: how many are
+    measured, for methods that draw. without: networks where it has no meaning, and why.
+    """
+
+    options: Mapping[str, Any]
+    base: str = "output"
+    target: Sequence[str] = WEIGHTS_OF_4_BITS
+    seeds: int = 1
+    without: Mapping[str, str] = field(default_factory=dict)
+
+    def calibration(self, format_name: str, seed: int) -> dict[str, Any]:
+        """Options of Calibration for one cell: "SEED", "WEIGHTS" (the format's spec), "BLOCK" (its block size or None)
+        and "ZERO_POINT" (whether its activations have one) stand for those of the cell.
+        """
+        weights, activations = FORMATS[format_name]
+        granularity = qsim.parse(weights).granularity
+        facts = {
+            "SEED": seed,
+            "WEIGHTS": weights,
+            "BLOCK": granularity.block[-1] if granularity is not None and granularity.block else None,
+            "ZERO_POINT": activations is not None and "+zp" in activations,
+        }
+        return {key: _filled(value, facts) for key, value in self.options.items()}
+
+
+def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _filled(entry, facts) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_filled(entry, facts) for entry in value]
+    return facts.get(value, value) if isinstance(value, str) else value
+
+
+SCALES = {"activations": "output", "weights": "mse"}
+DESCENT = ["coordinate_descent", "scale_refit"]
+
+
+def steps(*names: Any) -> Method:
+    """A method of per-layer steps on the scales of row "output"."""
+    return Method({**SCALES, "steps": list(names)})
+
+
+def before(*names: Any, target: Sequence[str] = WEIGHTS_OF_4_BITS, **facts: Any) -> Method:
+    """A method that changes the network, then the scales of row "output" and nearest rounding."""
+    return Method({**SCALES, "before": list(names)}, target=target, **facts)
+
+
+CONVOLUTIONS = "its channels lie between layers with a nonlinear function between them"
+NO_STREAM = dict.fromkeys(("resnet8", "dscnn", "vww", "autoencoder"), CONVOLUTIONS)
+
+
+PLAIN = "minmax"
+METHODS: Mapping[str, Method] = {
+    PLAIN: Method({"activations": "minmax", "weights": "minmax"}, base=PLAIN, target=()),
+    "percentile": Method(
+        {"activations": "percentile", "weights": "percentile"}, PLAIN, target=STATIC_ACTIVATIONS
+    ),
+    "kl": Method({"activations": "kl", "weights": "minmax"}, PLAIN, target=("int8",)),
+    "mse": Method({"activations": "mse", "weights": "mse"}, PLAIN, target=tuple(FORMATS)),
+    "output": Method(SCALES, PLAIN, target=tuple(FORMATS)),
+    "bias_correction": steps("bias_correction"),
+    "seq_mse": steps("seq_mse", "bias_correction"),
+    "gpfq": steps("gpfq", "bias_correction"),
+    "qronos": steps("qronos", "bias_correction"),
+    "gptq": steps("gptq", "bias_correction"),
+    "gptq_descent": steps("gptq", "coordinate_descent", "bias_correction"),
+    "gptq_refit": steps("gptq", *DESCENT * 3, "coordinate_descent", "bias_correction"),
+    "adaround": steps("adaround", "bias_correction"),
+    "cle": before("cross_layer_equalization", target=("fixed8",)),
+    "smooth_quant": before("smooth_quant", target=("int8", "W4A8", "W4A4", "fixed8")),
+    "repq_vit": before({"reparametrization": {"shift": "ZERO_POINT"}}, target=("int8", "W4A8", "W4A4")),
+    "rearrangement": before("rearrangement", target=BLOCKS),
+    "rotation": before("rotation", target=("int8", "W4A8", "W4A4"), without=NO_STREAM),
+    "rotation_orthogonal": before(
+        {"rotation": {"kind": "orthogonal", "seed": "SEED"}},
+        target=("int8", "W4A8", "W4A4"),
+        seeds=3,
+        without=NO_STREAM,
+    ),
+    "online_hadamard": before({"online_hadamard": {"block": "BLOCK"}}, target=("W4A4", *BLOCKS)),
+    "lorc": before({"lorc": {"spec": "WEIGHTS"}}),
+    "svd_quant": before("svd_quant", target=("W4A4", "e2m1", *BLOCKS)),
+}
