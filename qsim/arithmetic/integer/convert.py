@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qsim.arithmetic.integer.run import MOVING, OPERATIONS, check_integer_only
+from qsim.arithmetic.integer.run import MOVING, OPERATIONS, affine_of, check_integer_only
 from qsim.arithmetic.requantize import RULES
+from qsim.casting import Quantized, decode
 from qsim.errors import PlanError
 from qsim.formats import FLOAT32, Integer
 from qsim.plan import BitPlan, LayerPlan, TensorPlan
@@ -94,9 +95,8 @@ def _inherited(graph: Graph, node: Node, tensors: Mapping[str, TensorPlan]) -> d
 def _wide_sum(operands: Sequence[TensorPlan]) -> TensorPlan:
     """int32 at one scale for a sum that nothing quantizes: a narrow operand brought to 24 bits keeps 8 for carries."""
     steps = [
-        float(np.max(operand.scale)) * 2.0 ** min(operand.specs[0].bits - 24, 0)
+        float(np.max(affine_of(BitPlan({"": operand}), "").scale)) * 2.0 ** min(operand.specs[0].bits - 24, 0)
         for operand in operands
-        if operand.scale is not None
     ]
     spec = Spec(Integer(32), granularity=Granularity("tensor"), scale=Scale(FLOAT32))
     return TensorPlan(spec, "activation", 1, np.array(max(steps), np.float32))
@@ -127,11 +127,12 @@ def _accumulator_scale(
     layer: Layer, tensors: Mapping[str, TensorPlan]
 ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """s_x * s_w in float32, one for each output channel."""
-    x, w = tensors[layer.input], tensors[layer.weights]
-    if x.scale is None or w.scale is None or np.size(x.scale) != 1 or np.ndim(w.scale) > 1:
+    plan = BitPlan({name: tensors[name] for name in (layer.input, layer.weights)})
+    x, w = affine_of(plan, layer.input), affine_of(plan, layer.weights)
+    if np.size(x.scale) != 1 or np.ndim(w.scale) > 1:
         raise PlanError(
-            f"layer '{layer.name}': '{layer.input}' ({x.text}) and '{layer.weights}' ({w.text}) need static scales, "
-            "one for the input and one for the weights or each output channel"
+            f"layer '{layer.name}': '{layer.input}' ({tensors[layer.input].text}) and '{layer.weights}' "
+            f"({tensors[layer.weights].text}) need one scale for the input and one for the weights or each output"
         )
     product = np.float32(x.scale).reshape(()) * np.asarray(w.scale, np.float32)
     channels = layer.weight_shape[layer.weight_axis or 0] if layer.weight_shape else np.size(product)
@@ -144,7 +145,7 @@ def _bias(
     scale: np.ndarray[tuple[int], np.dtype[np.float32]],
     tensors: Mapping[str, TensorPlan],
 ) -> TensorPlan:
-    """The stored int32 bias if it has the accumulator's scale, else the real bias divided by it, ties to even."""
+    """The stored int32 bias if it has the accumulator's scale, else its real value divided by it, ties to even."""
     stored = tensors.get(str(layer.bias))
     if (
         stored is not None
@@ -153,7 +154,13 @@ def _bias(
         and np.all(stored.scale == scale)
     ):
         return stored
-    codes = np.rint(graph.parameters[str(layer.bias)].astype(np.float64) / scale)
+    real = graph.parameters[str(layer.bias)]
+    if stored is not None and stored.codes is not None:
+        coded = Quantized(
+            stored.codes, stored.scale, stored.zero_point, stored.specs[0], stored.codes.shape, 0
+        )
+        real = decode(coded)
+    codes = np.rint(np.asarray(real, np.float64) / scale)
     if np.abs(codes).max(initial=0) >= 2.0**31:
         channel = int(np.abs(codes).argmax())
         raise PlanError(

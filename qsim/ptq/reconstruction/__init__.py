@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from qsim.ptq.entries import make_entries
+from qsim.ptq.integer_only import IntegerOnly
 
 if TYPE_CHECKING:
     from qsim.graph import Graph
@@ -31,7 +32,7 @@ class PlanStep(Protocol):
     ) -> BitPlan: ...
 
 
-PLAN_STEPS: Mapping[str, type[Any]] = {}
+PLAN_STEPS: Mapping[str, type[Any]] = {"integer_only": IntegerOnly}
 
 
 def make_plan_steps(entries: Sequence[Any]) -> tuple[Any, ...]:
