@@ -12,6 +12,7 @@ from qsim.plan import TensorPlan
 from qsim.ptq.grid import Grid
 from qsim.ptq.layer_matrix import matrix_groups, weight_matrix
 from qsim.ptq.problem import LayerProblem, Moments, Rounded
+from qsim.ptq.steps.batchnorm_tuning import BatchNormTuning
 from qsim.ptq.steps.bias_correction import BiasCorrection
 from qsim.ptq.walk import Pairs
 from qsim.ptq.weight_readers import WeightReaders
@@ -56,12 +57,12 @@ def tune_shared(
 
 def tune_bias(graph: Graph, layer: Layer, node: Node, pairs: Pairs, weight: Rounded, steps: Steps) -> Rounded:
     """A layer whose weight is tuned elsewhere: of the steps, those that correct its bias."""
-    corrections = [step for step in steps if isinstance(step, BiasCorrection)]
     bias = own_bias(graph, layer)
-    if bias is None or not corrections:
+    if bias is None or not corrects_mean(steps):
         return replace(weight, bias=bias)
     moments = Moments.measure(node, layer, pairs)
     problem = LayerProblem(_weights(graph, layer, weight), moments, moments, bias)
+    corrections = [step for step in steps if isinstance(step, BiasCorrection)] or [BiasCorrection()]
     return _run(corrections, problem, replace(weight, bias=bias))
 
 
@@ -88,8 +89,12 @@ def _weights(graph: Graph, layer: Layer, rounded: Rounded) -> torch.Tensor:
 
 def _objective(moments: Moments, bias: torch.Tensor | None, steps: Steps) -> Moments:
     """What roundings are judged by: the error that a bias cannot absorb, where a step corrects it."""
-    absorbs_mean = bias is not None and any(isinstance(step, BiasCorrection) for step in steps)
-    return moments.centered() if absorbs_mean else moments
+    return moments.centered() if bias is not None and corrects_mean(steps) else moments
+
+
+def corrects_mean(steps: Steps) -> bool:
+    """Whether steps leave no mean error to a layer with a bias."""
+    return any(isinstance(step, BiasCorrection | BatchNormTuning) for step in steps)
 
 
 def _run(steps: Steps, problem: LayerProblem, rounded: Rounded) -> Rounded:

@@ -135,8 +135,9 @@ def test_the_same_every_time(name: str) -> None:
         ({"adaround": {"iterations": 0}}, "iterations must be at least 1"),
         ({"seq_mse": {"lowest": 2.0}}, "0 < lowest <= highest"),
         ({}, "is unknown"),
+        ("bias_correction", "gptq comes after a correction of biases"),
     ],
 )
 def test_a_wrong_entry_is_named(entry: object, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        make_steps([entry])
+        make_steps([entry, "gptq"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from qsim.errors import UserError
 from qsim.ptq.entries import make_entries
 from qsim.ptq.problem import LayerProblem, Rounded
 from qsim.ptq.steps.adaround import AdaRound
@@ -39,6 +40,18 @@ STEPS: Mapping[str, type[Any]] = {
 }
 
 
+_CORRECTIONS = (BiasCorrection, BatchNormTuning)
+
+
 def make_steps(entries: Sequence[Any]) -> tuple[Any, ...]:
-    """Steps from a config list: names, {name: {option: value}}, or steps. UserError names the entry that is wrong."""
-    return make_entries(entries, STEPS, "ptq.steps")
+    """Steps from a config list: names, {name: {option: value}}, or steps. UserError names the entry that is wrong.
+
+    A rounding after a bias correction would leave the bias to roundings that are no more: an error too.
+    """
+    steps = make_entries(entries, STEPS, "ptq.steps")
+    kinds = [isinstance(step, _CORRECTIONS) for step in steps]
+    if any(kinds) and not all(kinds[kinds.index(True) :]):
+        late = next(step for step in steps[kinds.index(True) :] if not isinstance(step, _CORRECTIONS))
+        name = next((name for name, kind in STEPS.items() if isinstance(late, kind)), type(late).__name__)
+        raise UserError(f"ptq.steps: {name} comes after a correction of biases, which must come last")
+    return steps
