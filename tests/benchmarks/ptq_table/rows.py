@@ -28,7 +28,7 @@ NETWORKS: Mapping[str, Network] = {
         "mobilenetv1_vww", "MobileNetV1 VWW", "top1", Preprocessing(axes=(0, 3, 1, 2), scale=1 / 255)
     ),
     "autoencoder": Network("autoencoder_ad", "Autoencoder", "reconstruction_auc"),
-    "lm": Network("stories260k_lm", "Language model", "perplexity", batch_size=30),
+    "lm": Network("stories260k_lm", "Language model", "perplexity", batch_size=8),
 }
 
 INT, UINT = "int{}@channel:float32", "uint{}+zp@tensor:float32"

@@ -1,0 +1,60 @@
+"""The table of all methods: cells are found again by what they depend on, and words follow numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from qsim.ptq import Calibration
+from tests.benchmarks.ptq_table.measure import Cell, keep_cell, load_cells, source_version
+from tests.benchmarks.ptq_table.rows import FORMATS, METHODS, NETWORKS, PLAIN
+from tests.benchmarks.ptq_table.write import sentence, verdict
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_every_row_is_a_calibration_in_every_format(method: str, format_name: str) -> None:
+    Calibration(**METHODS[method].calibration(format_name, 0))
+    assert METHODS[method].base in METHODS
+    assert set(METHODS[method].target) <= set(FORMATS) and set(METHODS[method].without) <= set(NETWORKS)
+
+
+def test_only_methods_that_draw_depend_on_the_seed() -> None:
+    for method in METHODS.values():
+        first, second = (method.calibration("W4A4", seed) for seed in (0, 1))
+        assert (first == second) == (method.seeds == 1)
+
+
+def test_a_cell_survives_its_file(tmp_path: Path) -> None:
+    cell = Cell(
+        "dscnn", "gptq", "W4A8", 0, "k", "v", "plan", "graph", [[1.0], [0.0]], 0.5, 0.9, 20.0, 1.5, 2.5, 13.0
+    )
+    keep_cell(tmp_path, cell)
+    keep_cell(tmp_path, replace(cell, network="lm", key="l", failed="why"))
+    found = load_cells(tmp_path)
+    assert found["k"] == cell and found["l"].failed == "why" and len(found) == 2
+
+
+def test_sources_of_steps_do_not_make_calibrations_stale() -> None:
+    versions = {name: source_version(METHODS[name]) for name in (PLAIN, "kl", "gptq", "cle")}
+    assert versions[PLAIN] == versions["kl"]
+    assert len(set(versions.values())) == 3
+
+
+def row(format_name: str, low: float, high: float) -> dict[str, object]:
+    middle = (low + high) / 2
+    over = {"over_plain": middle, "over_plain_low95": low, "over_plain_high95": high}
+    return {"method": "kl", "format": format_name, "metric": "top1", **over}
+
+
+def test_words_follow_the_intervals() -> None:
+    table = pd.DataFrame([row("int8", 0.01, 0.03), row("W4A8", -0.01, 0.02), row("W4A4", -0.05, -0.01)])
+    assert [verdict(cell, True) for _, cell in table.iterrows()] == [1, 0, -1]
+    assert [verdict(cell, False) for _, cell in table.iterrows()] == [-1, 0, 1]  # perplexity
+    said = sentence(table, ("int8",), "points", 100.0, True)
+    assert "better in 1 of 3 cells, worse in 1, median +0.50 points" in said
+    assert "where its source aims (int8) it helps" in said
+    assert "it hurts" in sentence(table, ("W4A4",), "points", 100.0, True)
