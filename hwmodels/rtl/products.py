@@ -18,7 +18,7 @@ from hwmodels.rtl.elements import (
     unpack,
 )
 from qsim.errors import UserError
-from qsim.formats import Bipolar, Element, Float
+from qsim.formats import AdditivePowerOfTwo, Bipolar, Element, Float, PowerOfTwo
 from qsim.parse import parse
 from qsim.spec import Spec
 
@@ -53,8 +53,9 @@ class AdderTree:
 class Multiplier:
     """weight * activation of one number each.
 
-    product "exact": integers and fixed point as one two's complement word; with a float or power of two on either side
-    as sign, exponent and significand, not normalized. Otherwise the expression it is cast to, as in qsim.Mac.
+    product "exact": integers and fixed point, and these times powers of two, as one two's complement word; with a float
+    on either side as sign, exponent and significand, not normalized. Otherwise the expression it is cast to, as in
+    qsim.Mac.
     """
 
     weight: Spec | str
@@ -143,6 +144,10 @@ def multiply(
             wire("p", word.bits, signed=True),
             f"assign p = {w.name} * {a.name};",
         ], word
+    if not as_float and is_power(weight) and integer_kind(activation):
+        return shifted(weight, activation, weight_code, activation_code)
+    if not as_float and is_power(activation) and integer_kind(weight):
+        return shifted(activation, weight, activation_code, weight_code)
     w_lines, x = unpack(weight, "w", weight_code)
     a_lines, y = unpack(activation, "a", activation_code)
     highest = x.highest + y.highest
@@ -162,6 +167,28 @@ def multiply(
         *a_lines,
         product.wires,
         instance("unpacked_product", "p_product", ports, parameters),
+    ], product
+
+
+def is_power(element: Element) -> bool:
+    """Whether codes are a zero flag, a sign and a shift (of an APoT sum: each of its terms)."""
+    return isinstance(element, PowerOfTwo | AdditivePowerOfTwo)
+
+
+def shifted(
+    power: Element, number: Element, power_code: str, number_code: str
+) -> tuple[list[str], FixedWord]:
+    """Verilog of a power of two times an integer, called `p`: a shift, a negation and a gate, no multiplier."""
+    lines, x = unpack(power, "power", power_code)
+    more, word = integer(number, "shifted_number", number_code)
+    product = FixedWord("p", word.bits + x.highest, word.unit + x.unit)
+    return [
+        *lines,
+        *more,
+        wire("p_magnitude", product.bits, signed=True),
+        wire("p", product.bits, signed=True),
+        f"assign p_magnitude = {word.name} <<< power_exponent;",
+        "assign p = power_significand ? (power_sign ? -p_magnitude : p_magnitude) : 0;",
     ], product
 
 
