@@ -11,6 +11,7 @@ from searches.sensitivity.correlation import rank_correlation
 from searches.sensitivity.measure import measure_sensitivities, sensitivity_table
 from searches.sensitivity.measures import MEASURES
 from searches.sensitivity.pairs import count_pair_runs, joined_groups, measure_pairs
+from searches.sensitivity.plans import scan_plans
 from searches.sensitivity.scan import Scan, Score, Trial
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "measure_pairs",
     "measure_sensitivities",
     "rank_correlation",
+    "scan_plans",
     "sensitivity_table",
 ]

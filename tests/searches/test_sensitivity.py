@@ -11,6 +11,7 @@ import pytest
 
 import qsim
 from qsim.errors import UserError
+from qsim.ptq import Calibration, PlanBuilder
 from searches.build import problem_from_layers
 from searches.problem import Option
 from searches.sensitivity import (
@@ -24,6 +25,7 @@ from searches.sensitivity import (
 from searches.sensitivity.correlation import kendall
 from searches.sensitivity.measures.entropy import binned, entropy_bits
 from searches.sensitivity.measures.kl import divergence
+from searches.sensitivity.plans import feeds_itself, scan_plans
 from searches.store import Store
 from tests.searches import sensitivity_networks as networks
 
@@ -299,3 +301,31 @@ def test_rank_correlation_refuses_what_has_no_order() -> None:
     with pytest.raises(UserError, match="2 points, 3 were measured"):
         rank_correlation({"a": [1.0, 2.0]}, [1.0, 2.0, 3.0])
     assert np.isnan(rank_correlation({"a": [1.0]}, [1.0])["spearman"][0])
+
+
+# Plans of a scan.
+
+
+def test_plans_of_a_scan_are_the_builders(tmp_path: Path) -> None:
+    """Each group alone: tuned on the float32 network's inputs or in sequence, it is the same."""
+    graph = networks.convolutional(tmp_path)
+    data = {"x": networks.scene(graph, "top1")["evaluator"].dataset.evaluation["x"]}
+    how = Calibration("mse", "mse", steps=["gptq", "bias_correction"])
+    groups = networks.make_candidates(graph, networks.MENU)
+    fast = scan_plans(PlanBuilder.calibrate(graph, data, how), groups)
+    slow = PlanBuilder.calibrate(graph, data, how)
+    for group in groups:
+        for choice in group.choices:
+            assert fast([(group, choice)]).id == slow.build(group.tensors(choice)).id
+    parts = [(group, group.choices[1]) for group in groups]
+    together = slow.build(
+        {name: spec for group, choice in parts for name, spec in group.tensors(choice).items()}
+    )
+    assert fast(parts).id == together.id
+
+
+def test_a_group_whose_layers_feed_each_other_is_told(tmp_path: Path) -> None:
+    graph = networks.convolutional(tmp_path)
+    conv, depthwise, linear = networks.make_candidates(graph, networks.MENU)
+    assert not any(feeds_itself(graph, group) for group in (conv, depthwise, linear))
+    assert feeds_itself(graph, replace(conv, layers=conv.layers + linear.layers))
