@@ -64,6 +64,16 @@ class Scan:
         return np.asarray(self.evaluator.reference[self.samples])
 
     @cached_property
+    def loss_unit(self) -> float:
+        """What one unit of the derivatives' loss is in units of `Evaluator.distance`: 1 nat is 1 nat; a mean squared
+        error is divided by the mean signal power.
+        """
+        if self.evaluator.is_classifier:
+            return 1.0
+        power = float(np.square(self.reference.astype(np.float64)).mean()) if self.reference.size else 0.0
+        return 1.0 / power if power > 0 else 1.0
+
+    @cached_property
     def recording(self) -> Recording:
         """The run that trials start from: of the base, whose activations are kept."""
         from qsim.emulator.reuse import record

@@ -84,6 +84,12 @@ def test_what_is_measured_is_what_emulation_of_the_plan_gives(cnn: dict[str, Any
             assert value == pytest.approx(float(((output - evaluator.reference) ** 2).mean()), rel=1e-6)
 
 
+def test_distance_is_what_the_metric_is_judged_in(cnn: dict[str, Any], linear: dict[str, Any]) -> None:
+    for scene, same in ((cnn, "kl"), (linear, "noise")):
+        table = sensitivity_table(measures=["distance", same], **scene)
+        np.testing.assert_allclose(table["distance"], table[same], rtol=1e-9)
+
+
 def test_divergence_by_hand() -> None:
     p, q = np.array([0.5, 0.5]), np.array([0.9, 0.1])
     expected = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
@@ -93,32 +99,19 @@ def test_divergence_by_hand() -> None:
 # y = x W with the loss |y - y0|^2 / outputs a sample: everything is known in closed form.
 
 
-def errors_of(linear: dict[str, Any], weights_only: bool = True) -> list[np.ndarray]:
-    """Rounding errors of W for each choice."""
-    graph = linear["evaluator"].graph
-    group = linear["groups"][0]
-    found = []
-    for choice in group.choices:
-        chosen = replace(choice, activations=None) if weights_only else choice
-        plan = linear["make_plan"]([(group, chosen)])
-        eye = np.eye(4, dtype=np.float32)
-        found.append(qsim.emulate(graph, plan, eye).output - graph.parameters["w"])
-    return found
-
-
 def test_second_order_is_exact_for_a_quadratic(linear: dict[str, Any]) -> None:
     taylor = flat(measure_sensitivities(measure="taylor2", parts="weights", **linear))
-    measured = flat(measure_sensitivities(measure="mse", parts="weights", **linear))
+    measured = flat(measure_sensitivities(measure="noise", parts="weights", **linear))
     np.testing.assert_allclose(taylor, measured, rtol=1e-4)
     assert (flat(measure_sensitivities(measure="taylor1", **linear)) == 0).all()
 
 
 def test_fisher_of_the_output_estimates_the_loss(linear: dict[str, Any]) -> None:
     scene = {**linear, "samples": np.tile(linear["samples"], 40)}
-    table = sensitivity_table(measures=["fisher_output", "mse"], **scene)
-    distance = (table["fisher_output"] - table["mse"]) / table["fisher_output_standard_error"]
+    table = sensitivity_table(measures=["fisher_output", "noise"], **scene)
+    distance = (table["fisher_output"] - table["noise"]) / table["fisher_output_standard_error"]
     assert (np.abs(distance) < 4).all()
-    np.testing.assert_allclose(table["fisher_output"], table["mse"], rtol=0.3)
+    np.testing.assert_allclose(table["fisher_output"], table["noise"], rtol=0.3)
 
 
 def test_the_trace_of_a_quadratic(linear: dict[str, Any]) -> None:
@@ -211,7 +204,7 @@ def test_the_store_answers_the_second_time(cnn: dict[str, Any], tmp_path: Path) 
 
 
 def test_unknown_names_are_told(cnn: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="there are kl, noise"):
+    with pytest.raises(UserError, match="there are distance, kl"):
         measure_sensitivities(measure="klm", **cnn)
     with pytest.raises(UserError, match="no pairwise terms"):
         measure_pairs(measure="sqnr", **cnn)
@@ -248,8 +241,8 @@ def test_pairs_from_responses_estimate_the_measured_ones(tmp_path: Path) -> None
     scene = networks.scene(networks.autoencoder(tmp_path), "sqnr", samples=400)
     fine = [replace(group, choices=group.choices[:2]) for group in scene["groups"]]
     free = measure_pairs(**{**scene, "groups": fine})
-    measured = measure_pairs(measure="mse", pairs="all", **{**scene, "groups": fine})
-    singles = measure_sensitivities(measure="mse", **{**scene, "groups": fine})
+    measured = measure_pairs(measure="noise", pairs="all", **{**scene, "groups": fine})
+    singles = measure_sensitivities(measure="noise", **{**scene, "groups": fine})
     bound = 2 * np.sqrt(np.outer(*singles))  # Cauchy and Schwarz
     assert (np.abs(free[0].values - measured[0].values) < 0.25 * bound).all()
 

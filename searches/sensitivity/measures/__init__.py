@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from searches.sensitivity.measures import (
+    distance,
     entropy,
     fisher,
     fisher_output,
@@ -20,6 +21,7 @@ from searches.sensitivity.measures.measure import Measure
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
+        distance.DISTANCE,
         kl.KL,
         noise.NOISE,
         mse.MSE,

@@ -2,8 +2,9 @@
 
 F_ii is the mean over samples of the squared derivative of the log likelihood, with labels drawn from the float32
 network's own output; LQ-LoRA (Guo et al., ICLR 2024, arXiv 2311.12023) and SqueezeLLM (Kim et al., ICML 2024, arXiv
-2306.07629) weight roundings by it. For "mse" losses the likelihood is Gaussian. Half the sum is the divergence (nats)
-that independent errors would cause. An activation's F and squared error are averaged over samples, each on its own.
+2306.07629) weight roundings by it. For regression the likelihood is Gaussian. Half the sum is the divergence (nats;
+for regression the ratio of noise to signal power) that independent errors would cause. An activation's F and squared
+error are averaged over samples, each on its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from searches.sensitivity.scan import Scan, Score, Trial
 
 def _prepare(scan: Scan) -> Callable[[Trial], Score]:
     diagonal = scan.derivatives.fisher(scan.seed)
-    return lambda trial: Score(trial.errors.weighted_squares(diagonal) / 2)
+    return lambda trial: Score(trial.errors.weighted_squares(diagonal) / 2 * scan.loss_unit)
 
 
-FISHER = Measure("fisher", "loss", _prepare)
+FISHER = Measure("fisher", "nats or ratio", _prepare)

@@ -34,7 +34,7 @@ def responses(scan: Scan) -> Callable[[Trial], NDArray[Any]]:
     slopes = derivatives.output_probes(draws, scan.seed)
 
     def respond(trial: Trial) -> NDArray[Any]:
-        return trial.node_errors.along(slopes) / np.sqrt(draws * len(scan.samples))
+        return trial.node_errors.along(slopes) * np.sqrt(scan.loss_unit / (draws * len(scan.samples)))
 
     return respond
 
@@ -43,11 +43,11 @@ def _prepare(scan: Scan) -> Callable[[Trial], Score]:
     respond = responses(scan)
 
     def score(trial: Trial) -> Score:
-        squares = np.square(respond(trial)) / 2
+        squares = np.square(respond(trial)) / 2  # in units of Evaluator.distance
         spread = float(squares.std(ddof=1) * np.sqrt(squares.size)) if squares.size > 1 else None
         return Score(float(squares.sum()), spread)
 
     return score
 
 
-FISHER_OUTPUT = Measure("fisher_output", "loss", _prepare)
+FISHER_OUTPUT = Measure("fisher_output", "nats or ratio", _prepare)

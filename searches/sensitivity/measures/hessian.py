@@ -18,15 +18,15 @@ PROBES = 16
 
 
 def _prepare(scan: Scan) -> Callable[[Trial], Score]:
-    traces = scan.derivatives.hessian_traces(PROBES, scan.seed)
+    traces, unit = scan.derivatives.hessian_traces(PROBES, scan.seed), scan.loss_unit
 
     def score(trial: Trial) -> Score:
         norms = {name: norm for name, norm in trial.errors.square_norms().items() if name in traces}
         values = [traces[name].value / traces[name].elements * norm for name, norm in norms.items()]
         errors = [traces[name].standard_error / traces[name].elements * norm for name, norm in norms.items()]
-        return Score(float(np.sum(values)), float(np.sqrt(np.sum(np.square(errors)))))
+        return Score(unit * float(np.sum(values)), unit * float(np.sqrt(np.sum(np.square(errors)))))
 
     return score
 
 
-HESSIAN = Measure("hessian", "loss", _prepare)
+HESSIAN = Measure("hessian", "nats or ratio", _prepare)

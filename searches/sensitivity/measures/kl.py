@@ -8,24 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from searches.evaluate import divergences
 from searches.sensitivity.measures.measure import Measure
 from searches.sensitivity.scan import Scan, Score, Trial
 
 
 def divergence(reference: NDArray[Any], output: NDArray[Any]) -> float:
     """Mean KL(softmax(reference) || softmax(output)) in nats over all rows of the last axis."""
-    p, q = _log_softmax(reference), _log_softmax(output)
-    return float(np.maximum((np.exp(p) * (p - q)).sum(-1), 0.0).mean())
+    with np.errstate(invalid="ignore"):
+        return float(divergences(reference, output).mean())
 
 
 def _prepare(scan: Scan) -> Callable[[Trial], Score]:
     return lambda trial: Score(divergence(scan.reference, trial.output))
-
-
-def _log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    with np.errstate(invalid="ignore"):
-        shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
 
 
 KL = Measure("kl", "nats", _prepare, runs_network=True)

@@ -20,8 +20,8 @@ def _first_order(scan: Scan) -> Callable[[Trial], Score]:
 
 
 def _second_order(scan: Scan) -> Callable[[Trial], Score]:
-    return lambda trial: Score(scan.derivatives.quadratic(trial.errors))
+    return lambda trial: Score(scan.derivatives.quadratic(trial.errors) * scan.loss_unit)
 
 
 TAYLOR1 = Measure("taylor1", "nats", _first_order)
-TAYLOR2 = Measure("taylor2", "loss", _second_order)
+TAYLOR2 = Measure("taylor2", "nats or ratio", _second_order)
