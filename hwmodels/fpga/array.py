@@ -26,10 +26,10 @@ BUFFER_WORDS = 1024
 def layer_cost(pair: Pair, fpga: Fpga) -> Row:
     """All columns of one layer on the shared array."""
     elements = fpga.rows * fpga.columns
-    element, dsp = streaming.multiplier_parts(pair, fpga, 1)
+    element, slices = streaming.multiplier_parts(pair, fpga, 1)
     registers: Parts = ((1.0, Unit("registers", b=pair.w_storage + pair.a_storage)),)
     output = output_units(pair.w, pair.a, pair.acc, pair.out)
-    row: Row = {"dsp": float(ceil(elements * dsp))}
+    row: Row = {"dsp": slices.total(fpga.rows, fpga.columns)}
     for name in ("lut", "carry", "ff"):
         inside, after = (price(name, parts, fpga.calibration) for parts in ((*element, *registers), output))
         for suffix, x, y in zip(("", "_low90", "_high90"), inside, after):

@@ -16,6 +16,7 @@ class Fpga:
     configured device. lut_per_lut6: LUTs of this fabric for one six-input LUT of the models (1 on AMD devices), with
     its 90 % range. clock_hz: what the pipelined design is assumed to reach. throughput_hz: samples a second that the
     folding of a streaming design must meet. multipliers: lut, dsp, or auto (DSP from nine product bits).
+    dsp_long_port_bits: 27 (DSP48E2), or 25 (DSP48E1 of the 7 series; AMD UG479).
     rows, columns: the time-shared array. memory_bits_per_cycle: its port for weights. calibration: "shipped", or the
     path of a file that qsim-calibrate wrote.
     """
@@ -29,6 +30,7 @@ class Fpga:
     clock_hz: float
     throughput_hz: float = 1000.0
     multipliers: str = "lut"
+    dsp_long_port_bits: int = 27
     lut_per_lut6: float = 1.0
     lut_per_lut6_low90: float = 1.0
     lut_per_lut6_high90: float = 1.0

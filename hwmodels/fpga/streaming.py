@@ -7,6 +7,7 @@ al. 2017; Blott et al. 2018); arithmetic is priced by the unit models.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 
 from hwmodels.datapath import Parts, lane_units, output_units
@@ -20,6 +21,7 @@ from hwmodels.fpga.folding import Folding, fold
 from hwmodels.fpga.memory import fifo_luts, place
 from hwmodels.pricing import price, slowest
 from hwmodels.storage import Row, storage
+from hwmodels.units.carry import DSP_MIN_PRODUCT_BITS, slices_of_product
 from hwmodels.units.model import SHIPPED
 from hwmodels.units.unit import Unit
 from hwmodels.workload import Pair
@@ -34,6 +36,7 @@ REGISTER_UNCERTAINTY = 1.5
 DSP_PRODUCTS_INT8 = 2
 DSP_PRODUCTS_INT4 = 4
 """Products that share a weight or activation packed into one DSP48E2 (AMD WP486 for int8, WP521 for int4)."""
+PACKED_PORT_BITS = 27
 
 
 def layer_cost(pair: Pair, fpga: Fpga) -> Row:
@@ -50,19 +53,43 @@ def layer_cost(pair: Pair, fpga: Fpga) -> Row:
     return row | storage(pair)
 
 
-def multiplier_parts(pair: Pair, fpga: Fpga, simd: int) -> tuple[Parts, float]:
-    """The LUT circuits of one processing element and the DSP slices that replace its integer multipliers."""
+@dataclass(frozen=True)
+class Slices:
+    """DSP slices of one multiplier, which `shared` processing elements with the same activation use together."""
+
+    per_lane: int = 0
+    shared: int = 1
+
+    def total(self, lanes: int, elements: int) -> float:
+        """Slices of `elements` processing elements of `lanes` products each."""
+        return float(self.per_lane * lanes * ceil(elements / self.shared))
+
+
+def multiplier_parts(pair: Pair, fpga: Fpga, simd: int) -> tuple[Parts, Slices]:
+    """The LUT circuits of one processing element, and the DSP slices that replace its integer multipliers."""
     w, a = pair.w, pair.a
     parts = lane_units(w, a, pair.acc, simd, pair.block)
-    wide = w.bits + a.bits >= 9
+    wide = w.bits + a.bits >= DSP_MIN_PRODUCT_BITS
     integers = w.kind == a.kind == "integer" and not pair.acc.is_float and w.bits * a.bits > 1
     if not integers or fpga.multipliers == "lut" or (fpga.multipliers == "auto" and not wide):
-        return parts, 0.0
-    narrowest_port = max(w.bits, a.bits)
-    products = DSP_PRODUCTS_INT4 if narrowest_port <= 4 else DSP_PRODUCTS_INT8 if narrowest_port <= 8 else 1
-    slices = 1 if narrowest_port <= 18 and min(w.bits, a.bits) <= 18 else 4
+        return parts, Slices()
     tree: Parts = ((1.0, Unit("addtree", n=simd, b=w.bits + a.bits)),) if simd > 1 else ()
-    return (*tree, (1.0, Unit("accumulator", acc=pair.acc.bits))), simd * slices / products
+    slices = Slices(
+        slices_of_product(w.bits, a.bits), packed_products(w.bits, a.bits, fpga.dsp_long_port_bits)
+    )
+    return (*tree, (1.0, Unit("accumulator", acc=pair.acc.bits))), slices
+
+
+def packed_products(w: int, a: int, long_port_bits: int) -> int:
+    """Products with a common operand that one slice computes.
+
+    Two of 8 bits lie 18 bits apart, so 18 + 8 + 1 bits of the long port hold both first operands (AMD WP486): a
+    DSP48E2 has them, a DSP48E1 does not. Four of 4 bits need the same port (AMD WP521); on the shorter one, two.
+    """
+    widest = max(w, a)
+    if long_port_bits >= PACKED_PORT_BITS:
+        return DSP_PRODUCTS_INT4 if widest <= 4 else DSP_PRODUCTS_INT8 if widest <= 8 else 1
+    return 2 if widest <= 4 else 1
 
 
 def requantizers(pair: Pair, calibration: str = SHIPPED) -> Parts:
@@ -79,11 +106,11 @@ def requantizers(pair: Pair, calibration: str = SHIPPED) -> Parts:
 
 def arithmetic(pair: Pair, fpga: Fpga, folding: Folding) -> Row:
     """LUT, CARRY, FF and DSP of multipliers, accumulators, requantizers and control."""
-    element, dsp = multiplier_parts(pair, fpga, folding.simd)
+    element, slices = multiplier_parts(pair, fpga, folding.simd)
     cycles_per_output = max(1, pair.shape.reduction // folding.simd)
     shared = ceil(folding.pe / cycles_per_output)
     output = requantizers(pair, fpga.calibration)
-    row: Row = {"dsp": float(ceil(folding.pe * dsp))}
+    row: Row = {"dsp": slices.total(folding.simd, folding.pe)}
     for name in ("lut", "carry", "ff"):
         inside, after = (price(name, parts, fpga.calibration) for parts in (element, output))
         value, low, high = (folding.pe * x + shared * y for x, y in zip(inside, after))

@@ -64,15 +64,21 @@ def flip_flops(unit: Unit) -> int:
     return round(sum(count * op.bits for count, op in circuit(unit).operations if op.kind == "register"))
 
 
+def slices_of_product(w: int, a: int, guard: int = 0) -> int:
+    """DSP48E2 of one signed w x a product: one where both ports are wide enough, else parts of a bit less a port.
+
+    guard: zero bits in front of unsigned operands.
+    """
+    count = 1
+    for width, port in zip((max(w, a) + guard, min(w, a) + guard), DSP_WIDTHS):
+        count *= 1 if width <= port else ceil((width - 1) / (port - 1))
+    return count
+
+
 def dsp_slices(unit: Unit) -> int:
     """DSP48E2 that Yosys infers for the products of a unit: none below nine product bits, else by port width."""
     total = 0.0
     for count, op in circuit(unit).operations:
         if op.kind == "multiply" and op.bits + op.other >= DSP_MIN_PRODUCT_BITS:
-            guard = 1 if op.variant == "unsigned" else 0
-            long, short = (
-                1 if width + guard <= port else ceil((width + guard - 1) / (port - 1))
-                for width, port in zip((op.bits, op.other), DSP_WIDTHS)
-            )
-            total += count * long * short
+            total += count * slices_of_product(op.bits, op.other, 1 if op.variant == "unsigned" else 0)
     return round(total)

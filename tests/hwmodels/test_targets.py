@@ -19,6 +19,8 @@ from hwmodels.datapath import accumulator, operand
 from hwmodels.fpga.fit_device import fastest_within_device
 from hwmodels.fpga.folding import fold
 from hwmodels.fpga.memory import place
+from hwmodels.fpga.streaming import Slices, packed_products
+from hwmodels.units.carry import slices_of_product
 from hwmodels.workload import shape_of
 from qsim import parse
 from qsim.errors import UserError
@@ -92,6 +94,11 @@ RESNET8 = (  # MLPerf Tiny ic01 (../shared/golden/hw/mlperf_tiny_layers.csv): 12
     conv("b3s", 16, 32, 64, kernel=1, stride=2),
     linear("fc", 64, 10),
 )
+
+
+def costs_of(target: hwmodels.Target, spec: str, layers: tuple[Layer, ...] = RESNET8) -> pd.DataFrame:
+    specs, n = [parse(spec)] * len(layers), len(layers)
+    return target.layer_costs(layers, specs, specs, specs, [None] * n)
 
 
 def costs(
@@ -200,6 +207,39 @@ def test_dsp_packing_takes_two_int8_or_four_int4_products() -> None:
     assert auto["dsp"] == 0
     luts = [costs(base | {"multipliers": m}, "int8@tensor:float32")[1]["lut"] for m in ("lut", "dsp")]
     assert luts[1] < luts[0]
+    older = base | {"multipliers": "dsp", "dsp_long_port_bits": 25}
+    dsp = {bits: costs(older, f"int{bits}@tensor:float32")[1]["dsp"] for bits in (16, 8, 4)}
+    assert dsp == {16: 256, 8: 256, 4: 128}, "a DSP48E1 has no room for two int8 products"
+
+
+@pytest.mark.parametrize(
+    ("weight", "inputs", "elements", "lanes", "slices"),
+    [
+        (8, 8, 4, 3, 2 * 3),
+        (8, 8, 3, 3, 2 * 3),  # two elements share a slice, the third has its own
+        (8, 8, 1, 3, 3),  # products of one element have no operand in common
+        (4, 4, 8, 2, 2 * 2),
+        (4, 8, 4, 1, 2),
+        (12, 8, 4, 1, 4),
+        (24, 16, 2, 1, 2),  # 27 x 18 bits are one slice
+        (32, 16, 2, 1, 4),
+    ],
+)
+def test_slices_by_hand(weight: int, inputs: int, elements: int, lanes: int, slices: int) -> None:
+    count = Slices(slices_of_product(weight, inputs), packed_products(weight, inputs, 27)).total(
+        lanes, elements
+    )
+    assert count == slices
+
+
+def test_a_streaming_layer_with_slices_has_them_for_every_multiplier() -> None:
+    zcu104 = hwmodels.load_target("fpga_zcu104")
+    for rate in (100.0, 2000.0, 20000.0):
+        design = replace(zcu104.design, multipliers="dsp", throughput_hz=rate)
+        table = costs_of(replace(zcu104, design=design), "int8@tensor:float32")
+        for row, layer in zip(table.to_dict("records"), RESNET8):
+            folding = fold(shape_of(layer), int(design.clock_hz / rate))
+            assert row["dsp"] == folding.simd * -(-folding.pe // 2)
 
 
 def test_block_scales_are_stored_once_a_block() -> None:
