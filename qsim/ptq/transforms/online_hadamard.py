@@ -21,7 +21,7 @@ from qsim.graph import Node
 from qsim.graph.edit import GraphEdit
 from qsim.graph.ir import Attribute
 from qsim.ptq.transforms.layer_inputs import LayerInput, layer_inputs
-from qsim.ptq.transforms.orthogonal import block_diagonal, block_sizes, hadamard
+from qsim.ptq.transforms.orthogonal import block_diagonal, block_sizes, randomized_hadamard
 from qsim.ptq.transforms.slots import rotate_slot
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ Array = NDArray[Any]
 @dataclass(frozen=True)
 class OnlineHadamard:
     """block: channels mixed with each other, a power of two; None: the largest one that divides the channels. Channels
-    left over by `block` are mixed in smaller powers of two. layers: patterns of layer names; layers of one input
-    channel, grouped and depthwise ones stay as they are.
+    left over by `block` are mixed in smaller powers of two. seed: of the signs of the rows (without signs it would
+    undo a `Rotation`). layers: patterns of layer names; layers of one input channel, grouped and depthwise ones stay
+    as they are.
     """
 
     block: int | None = None
+    seed: int = 0
     layers: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
@@ -48,26 +50,27 @@ class OnlineHadamard:
             )
 
     def __call__(self, graph: Graph, inputs: Mapping[str, Array]) -> Graph:
-        edit = GraphEdit(graph)
+        edit, rng = GraphEdit(graph), np.random.default_rng(self.seed)
         entries = [e for e in layer_inputs(graph, self.layers, "online_hadamard") if e.layer.groups == 1]
         for tensor in dict.fromkeys(entry.tensor for entry in entries):
             readers = [entry for entry in entries if entry.tensor == tensor]
             sizes = block_sizes(readers[0].channels, self.block)
             if sizes[0] == 1:
                 continue
-            rotated = _insert(edit, readers[0], sizes)
-            matrix = block_diagonal([hadamard(size) for size in sizes])
+            blocks = [randomized_hadamard(size, None, rng) for size in sizes[:1]] * sizes.count(sizes[0])
+            blocks += [randomized_hadamard(size, None, rng) for size in sizes[len(blocks) :]]
+            rotated = _insert(edit, readers[0], blocks)
+            matrix = block_diagonal(blocks)
             for entry in readers:
                 edit.read(entry.layer.node, tensor, rotated)
                 rotate_slot(edit, entry.slot, matrix)
         return edit.finish()
 
 
-def _insert(edit: GraphEdit, entry: LayerInput, sizes: list[int]) -> str:
+def _insert(edit: GraphEdit, entry: LayerInput, blocks: list[Array]) -> str:
     """Nodes that rotate the input of a layer; returns the tensor they make."""
     rotated = edit.fresh(f"{entry.tensor}.rotated")
-    equal = len(set(sizes)) == 1
-    blocks = [hadamard(size) for size in sizes]
+    equal = len({len(block) for block in blocks}) == 1  # then they are the same block
     if entry.layer.kind == "conv":
         nodes = _convolution(edit, entry, rotated, blocks, equal)
     else:
