@@ -20,6 +20,10 @@ DYADIC_BITS = 16
 """Multiplier bits of a requantizer; more than the 15 that keep an 8-bit result within half a step of exact."""
 
 
+SCALE_EXTRA_BITS = 8
+"""Significand bits that a float requantizer's scale has beyond its result's, as DYADIC_BITS has for 8-bit integers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operand:
     """One operand as a multiplier sees it.
@@ -128,9 +132,17 @@ Parts = tuple[tuple[float, Unit], ...]
 def lane_units(w: Operand, a: Operand, acc: Accumulator, lanes: int, block: int) -> Parts:
     """The circuits of one processing element: `lanes` products a cycle, summed into one accumulator.
 
-    block: length of the shared-scale blocks along the reduction; a scale product, a conversion and a float addition
-    are then needed once in max(1, block / lanes) cycles and shared between as many processing elements.
+    block: length of the shared-scale blocks along the reduction; what follows a block (block_end_units) is then needed
+    once in max(1, block / lanes) cycles, and that share of it is included.
     """
+    inside = dot_units(w, a, acc, lanes, block)
+    share = 1 / max(1.0, block / lanes) if block else 0.0
+    return (*inside, *((share * count, unit) for count, unit in block_end_units(w, a, block)))
+
+
+@lru_cache(maxsize=65536)
+def dot_units(w: Operand, a: Operand, acc: Accumulator, lanes: int, block: int) -> Parts:
+    """The circuits that every processing element has: products, their sum and its register."""
     parts: list[tuple[float, Unit]] = []
     for x in (w, a):
         if x.table_bits:
@@ -180,22 +192,33 @@ def _pot_units(w: Operand, a: Operand, acc: Accumulator, lanes: int) -> Parts:
     return (lanes, product), *tree, (1, Unit("accumulator", acc=acc.bits))
 
 
-def _block_units(w: Operand, a: Operand, lanes: int, block: int) -> Parts:
-    share = 1 / max(1.0, block / lanes)
+def _block_dot(w: Operand, a: Operand, lanes: int) -> tuple[Unit, int]:
+    """The products of a block and the width of one of them."""
     (ew, mw), (ea, ma) = _as_float(w), _as_float(a)
     if w.kind == a.kind == "integer":
-        dot = Unit("dot_int", n=max(lanes, 1), w=w.bits, a=a.bits)
-        width = w.bits + a.bits
-    else:
-        dot = Unit("mx_dot", n=max(lanes, 1), ew=ew, mw=mw, ea=ea, ma=ma, impl="shift", out="fix")
-        width = kulisch_bits(w, a)
-    total = width + ceil(log2(max(block, 2)))
-    parts: list[tuple[float, Unit]] = [(1, dot), (1, Unit("accumulator", acc=total))]
-    parts.append((share, Unit("int_to_fp", b=total, eo=8, mo=23)))
-    parts.append((share, Unit("mac_add_fp", eo=8, mo=23)))
-    if not (w.power_of_two_scale and a.power_of_two_scale):
-        parts.append((share, Unit("fp_mul", eo=8, mo=23)))
-    return tuple(parts)
+        return Unit("dot_int", n=max(lanes, 1), w=w.bits, a=a.bits), w.bits + a.bits
+    dot = Unit("mx_dot", n=max(lanes, 1), ew=ew, mw=mw, ea=ea, ma=ma, impl="shift", out="fix")
+    return dot, kulisch_bits(w, a)
+
+
+def _block_units(w: Operand, a: Operand, lanes: int, block: int) -> Parts:
+    dot, width = _block_dot(w, a, lanes)
+    return (1, dot), (1, Unit("accumulator", acc=width + ceil(log2(max(block, 2)))))
+
+
+@lru_cache(maxsize=65536)
+def block_end_units(w: Operand, a: Operand, block: int) -> Parts:
+    """What turns the sum of one block into an addend of the float32 accumulator: nothing without blocks.
+
+    A converter, which also adds exponents that are powers of two, a multiplier for other scales, a float adder.
+    """
+    if not block:
+        return ()
+    total = _block_dot(w, a, 1)[1] + ceil(log2(max(block, 2)))
+    parts: Parts = ((1, Unit("int_to_fp", b=total, eo=8, mo=23)), (1, Unit("mac_add_fp", eo=8, mo=23)))
+    if w.power_of_two_scale and a.power_of_two_scale:
+        return parts
+    return (*parts, (1, Unit("fp_mul", eo=8, mo=23)))
 
 
 @lru_cache(maxsize=65536)
@@ -203,25 +226,39 @@ def output_units(w: Operand, a: Operand, acc: Accumulator, out: Operand) -> Part
     """The circuits that turn one accumulator into one output value, once an output.
 
     Integers: a shift where every scale is a power of two, else a dyadic multiply; a target may use thresholds instead.
-    Floats: a converter, and a multiplier for scales that are no powers of two. Block outputs: a running maximum.
+    Floats: a converter, after a multiplier for scales that are no powers of two, whose operands have SCALE_EXTRA_BITS
+    more than the result. Block outputs: a running maximum, too; the division by a block's scale, where it is no power
+    of two, is not priced.
     """
-    parts: list[tuple[float, Unit]] = []
     shift_only = w.power_of_two_scale and a.power_of_two_scale and out.power_of_two_scale
     if out.kind == "integer":
-        if acc.is_float:
-            parts.append((1, Unit("requant", acc=acc.mantissa + 1 + out.bits, ob=out.bits, impl="pot")))
-        elif shift_only:
-            parts.append((1, Unit("requant", acc=acc.bits, ob=out.bits, impl="pot")))
-        else:
-            parts.append((1, Unit("requant", acc=acc.bits, m=DYADIC_BITS, ob=out.bits, impl="dyadic")))
+        parts = _to_integer(acc, out, shift_only)
     else:
-        exponent, mantissa = _as_float(out)
-        if not acc.is_float:
-            parts.append((1, Unit("int_to_fp", b=acc.bits, eo=exponent, mo=mantissa)))
-        elif (acc.exponent, acc.mantissa) != (exponent, mantissa):
-            parts.append((1, Unit("cvt_fp", ew=acc.exponent, mw=acc.mantissa, eo=exponent, mo=mantissa)))
-        if not shift_only:
-            parts.append((1, Unit("fp_mul", eo=exponent, mo=mantissa)))
-    if out.block:
-        parts.append((1, Unit("max", n=2, b=acc.bits)))
-    return tuple(parts)
+        parts = _to_float(acc, *_as_float(out), shift_only)
+    return (*parts, (1, Unit("max", n=2, b=acc.bits))) if out.block else parts
+
+
+def _to_integer(acc: Accumulator, out: Operand, shift_only: bool) -> Parts:
+    if not acc.is_float:
+        if shift_only:
+            return ((1, Unit("requant", acc=acc.bits, ob=out.bits, impl="pot")),)
+        return ((1, Unit("requant", acc=acc.bits, m=DYADIC_BITS, ob=out.bits, impl="dyadic")),)
+    shift: Parts = ((1, Unit("requant", acc=acc.mantissa + 1 + out.bits, ob=out.bits, impl="pot")),)
+    scale = Unit("fp_mul", eo=acc.exponent, mo=out.bits + SCALE_EXTRA_BITS)
+    return shift if shift_only else ((1, scale), *shift)
+
+
+def _to_float(acc: Accumulator, exponent: int, mantissa: int, shift_only: bool) -> Parts:
+    inner = (exponent, mantissa) if shift_only else (8, min(mantissa + SCALE_EXTRA_BITS, 23))
+    scale: Parts = () if shift_only else ((1, Unit("fp_mul", eo=inner[0], mo=inner[1])),)
+    if not acc.is_float:
+        first = Unit("int_to_fp", b=acc.bits, eo=inner[0], mo=inner[1])
+        return ((1, first), *scale, *_convert(*inner, exponent, mantissa))
+    if shift_only:
+        return _convert(acc.exponent, acc.mantissa, exponent, mantissa)
+    return (*scale, *_convert(*inner, exponent, mantissa))
+
+
+def _convert(ew: int, mw: int, eo: int, mo: int) -> Parts:
+    """A converter, unless both formats are the same."""
+    return () if (ew, mw) == (eo, mo) else ((1, Unit("cvt_fp", ew=ew, mw=mw, eo=eo, mo=mo)),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import ceil
 
 from hwmodels.asic.dataflow import systolic_cycles
-from hwmodels.datapath import Parts, output_units
+from hwmodels.datapath import Parts, block_end_units, output_units
 from hwmodels.fpga import streaming
 from hwmodels.fpga.device import Fpga
 from hwmodels.fpga.folding import Folding
@@ -30,10 +30,16 @@ def layer_cost(pair: Pair, fpga: Fpga) -> Row:
     registers: Parts = ((1.0, Unit("registers", b=pair.w_storage + pair.a_storage)),)
     output = output_units(pair.w, pair.a, pair.acc, pair.out)
     row: Row = {"dsp": slices.total(fpga.rows, fpga.columns)}
+    ends = fpga.columns * max(1, fpga.rows // pair.block) if pair.block else 0
+    counted = (
+        (elements, (*element, *registers)),
+        (fpga.columns, output),
+        (ends, block_end_units(pair.w, pair.a, pair.block)),
+    )
     for name in ("lut", "carry", "ff"):
-        inside, after = (price(name, parts, fpga.calibration) for parts in ((*element, *registers), output))
-        for suffix, x, y in zip(("", "_low90", "_high90"), inside, after):
-            row[name + suffix] = elements * x + fpga.columns * y
+        prices = [(count, price(name, parts, fpga.calibration)) for count, parts in counted]
+        for index, suffix in enumerate(("", "_low90", "_high90")):
+            row[name + suffix] = sum(count * of_part[index] for count, of_part in prices)
     widths = (pair.w_storage, pair.a_storage, pair.acc.bits)
     blocks = [place(BUFFER_WORDS, width * fpga.columns, False)[1] for width in widths]
     row |= {"bram18k": float(sum(blocks)), "uram": 0.0}

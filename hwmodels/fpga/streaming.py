@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from hwmodels.datapath import Parts, lane_units, output_units
+from hwmodels.datapath import Parts, block_end_units, dot_units, lane_units, output_units
 from hwmodels.fpga.device import (
     BRAM_ENERGY_J_PER_BIT_45NM,
     ENERGY_UNCERTAINTY,
@@ -68,7 +68,7 @@ class Slices:
 def multiplier_parts(pair: Pair, fpga: Fpga, simd: int) -> tuple[Parts, Slices]:
     """The LUT circuits of one processing element, and the DSP slices that replace its integer multipliers."""
     w, a = pair.w, pair.a
-    parts = lane_units(w, a, pair.acc, simd, pair.block)
+    parts = dot_units(w, a, pair.acc, simd, pair.block)
     wide = w.bits + a.bits >= DSP_MIN_PRODUCT_BITS
     integers = w.kind == a.kind == "integer" and not pair.acc.is_float and w.bits * a.bits > 1
     if not integers or fpga.multipliers == "lut" or (fpga.multipliers == "auto" and not wide):
@@ -104,16 +104,30 @@ def requantizers(pair: Pair, calibration: str = SHIPPED) -> Parts:
     return parts
 
 
+def requantizer_count(pair: Pair, folding: Folding) -> int:
+    """Requantizers that processing elements share: one output an element leaves every reduction / SIMD cycles."""
+    return ceil(folding.pe / max(1, pair.shape.reduction // folding.simd))
+
+
+def block_end_count(pair: Pair, folding: Folding) -> int:
+    """Converters and float adders at the ends of blocks: one block an element ends every block / SIMD cycles."""
+    return ceil(folding.pe * min(1.0, folding.simd / pair.block)) if pair.block else 0
+
+
 def arithmetic(pair: Pair, fpga: Fpga, folding: Folding) -> Row:
     """LUT, CARRY, FF and DSP of multipliers, accumulators, requantizers and control."""
     element, slices = multiplier_parts(pair, fpga, folding.simd)
-    cycles_per_output = max(1, pair.shape.reduction // folding.simd)
-    shared = ceil(folding.pe / cycles_per_output)
-    output = requantizers(pair, fpga.calibration)
+    counted = (
+        (folding.pe, element),
+        (requantizer_count(pair, folding), requantizers(pair, fpga.calibration)),
+        (block_end_count(pair, folding), block_end_units(pair.w, pair.a, pair.block)),
+    )
     row: Row = {"dsp": slices.total(folding.simd, folding.pe)}
     for name in ("lut", "carry", "ff"):
-        inside, after = (price(name, parts, fpga.calibration) for parts in (element, output))
-        value, low, high = (folding.pe * x + shared * y for x, y in zip(inside, after))
+        value, low, high = (
+            sum(terms)
+            for terms in zip(*([n * x for x in price(name, p, fpga.calibration)] for n, p in counted))
+        )
         row |= {name: value, f"{name}_low90": low, f"{name}_high90": high}
     row["lut"] += CONTROL_LUT
     row["lut_low90"] += CONTROL_LUT_RANGE[0]
@@ -139,6 +153,9 @@ def _add_memories(row: Row, pair: Pair, fpga: Fpga, folding: Folding) -> None:
         more = place(words, lanes * pair.a_storage, uram)
         luts, bram, blocks = luts + more[0], bram + more[1], blocks + more[2]
     luts += fifo_luts(FIFO_WORDS, folding.pe * pair.out_storage)
+    if pair.out.block:  # a block waits for its largest magnitude
+        streams = requantizer_count(pair, folding)
+        luts += fifo_luts(ceil(pair.out.block / streams), streams * pair.acc.bits)
     for name in ("lut", "lut_low90", "lut_high90"):
         row[name] += luts
     row |= {"bram18k": float(bram), "uram": float(blocks)}
