@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,12 +32,16 @@ MEMORY_BYTES = 1 << 29
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Activations of one run, {tensor: value before its cast} for each batch of `batch` samples."""
+    """Activations of one run, {tensor: value before its cast} for each batch of `batch` samples.
+
+    outputs: room for what `qsim.emulator.deviation` last computed from them.
+    """
 
     run: PlanRun
     inputs: Mapping[str, torch.Tensor]
     batch: int
     activations: Sequence[Mapping[str, torch.Tensor]]
+    outputs: dict[Any, Any] = field(default_factory=dict)
     _untouched: dict[tuple[str | None, Arithmetic, int], frozenset[str]] = field(default_factory=dict)
 
     @cached_property

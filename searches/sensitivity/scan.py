@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 MakePlan = Callable[[Sequence[tuple["Candidates", "Choice"]]], "BitPlan"]
 Parts = Literal["both", "weights", "activations"]
-BATCH = 25  # samples: what derivatives need in memory at once grows with it
+LARGEST_BATCH = 50
+BATCH_BYTES = 250_000_000  # of all activations of one batch, which derivatives hold at once
+SCAN_BYTES = 250_000_000  # of the tensors of all samples that errors and derivatives are held of
 
 
 class Score(NamedTuple):
@@ -74,18 +76,32 @@ class Scan:
         return 1.0 / power if power > 0 else 1.0
 
     @cached_property
+    def batch(self) -> int:
+        """Samples a batch."""
+        graph = self.graph
+        names = [name for node in graph.nodes for name in node.outputs if name in graph.sample_shapes]
+        return max(1, min(LARGEST_BATCH, int(BATCH_BYTES // max(1, self._bytes(names)))))
+
+    @cached_property
+    def bounded(self) -> Scan:
+        """This scan on as many of its samples as memory holds every cast tensor of."""
+        names = {*self.tensors, *self.node_outputs} - set(self.graph.parameters)
+        most = max(1, int(SCAN_BYTES // max(1, self._bytes(names))))
+        return self if most >= len(self.samples) else replace(self, samples=self.samples[:most])
+
+    @cached_property
     def recording(self) -> Recording:
         """The run that trials start from: of the base, whose activations are kept."""
         from qsim.emulator.reuse import record
 
-        return record(self.graph, self.inputs, self.base, batch_size=BATCH)
+        return record(self.graph, self.inputs, self.base, batch_size=self.batch)
 
     @cached_property
     def float_recording(self) -> Recording:
         """The float32 network's own run."""
         from qsim.emulator.reuse import record
 
-        return self.recording if self.base is None else record(self.graph, self.inputs, batch_size=BATCH)
+        return self.recording if self.base is None else record(self.graph, self.inputs, batch_size=self.batch)
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
@@ -111,22 +127,30 @@ class Scan:
         from qsim.emulator.derivatives import Derivatives
 
         loss: Literal["kl", "mse"] = "kl" if self.evaluator.is_classifier else "mse"
-        return Derivatives.of(self.graph, self.inputs, self.tensors, loss, BATCH)
+        return Derivatives.of(self.graph, self.inputs, self.tensors, loss, self.batch)
 
     @cached_property
-    def node_derivatives(self) -> Derivatives:
-        """By the outputs of the nodes that read them."""
+    def node_outputs(self) -> tuple[str, ...]:
+        """Outputs of the nodes that read them, and those of the network that are cast."""
         from qsim.emulator.deviation import readers
 
         ends = [name for name in self.graph.outputs if name in self.tensors]
-        names = [*(node.outputs[0] for node in readers(self.graph, self.tensors)), *ends]
-        return replace(self.derivatives, names=tuple(dict.fromkeys(names)))
+        return tuple(dict.fromkeys([*(node.outputs[0] for node in readers(self.graph, self.tensors)), *ends]))
+
+    @cached_property
+    def node_derivatives(self) -> Derivatives:
+        """By those outputs."""
+        return replace(self.derivatives, names=self.node_outputs)
 
     def trials(self) -> Iterator[Trial]:
         """Every choice of every group, a group's choices together."""
         for g, group in enumerate(self.groups):
             for c in range(len(group.choices)):
                 yield Trial(self, ((g, c),))
+
+    def _bytes(self, names: Iterable[str]) -> int:
+        """Of one sample in float32."""
+        return sum(4 * int(np.prod(self.graph.sample_shapes[name])) for name in names)
 
     def choice(self, group: int, choice: int) -> Choice:
         """A choice of a group, without the parts that the scan leaves in float32."""
@@ -165,22 +189,22 @@ class Trial:
 
     @cached_property
     def casts(self) -> Deviation:
-        """The tensors that the plan casts, each cast from float32's values."""
+        """The tensors that the plan casts, each cast from float32's values; on the samples that memory holds."""
         from qsim.emulator.deviation import cast_values
 
-        return cast_values(self.scan.float_recording, self.plan)
+        return cast_values(self.scan.bounded.float_recording, self.plan)
 
     @cached_property
     def errors(self) -> Deviation:
         """Their rounding errors."""
-        return self.casts.minus(self.scan.exact)
+        return self.casts.minus(self.scan.bounded.exact)
 
     @cached_property
     def node_errors(self) -> Deviation:
         """Errors at the outputs of the nodes that read them."""
         from qsim.emulator.deviation import node_errors
 
-        return node_errors(self.scan.float_recording, self.plan)
+        return node_errors(self.scan.bounded.float_recording, self.plan)
 
     def forget(self) -> None:
         """Frees what was computed for this trial alone."""

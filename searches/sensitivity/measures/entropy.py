@@ -35,7 +35,7 @@ def binned(values: NDArray[Any]) -> NDArray[Any]:
 
 def _prepare(scan: Scan) -> Callable[[Trial], Score]:
     whole = {
-        name: entropy_bits(binned(scan.exact.flat(name, LARGEST_SAMPLE).astype(np.float64)))
+        name: entropy_bits(binned(scan.bounded.exact.flat(name, LARGEST_SAMPLE).astype(np.float64)))
         for name in scan.tensors
     }
 

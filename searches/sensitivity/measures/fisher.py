@@ -16,7 +16,7 @@ from searches.sensitivity.scan import Scan, Score, Trial
 
 
 def _prepare(scan: Scan) -> Callable[[Trial], Score]:
-    diagonal = scan.derivatives.fisher(scan.seed)
+    diagonal = scan.bounded.derivatives.fisher(scan.seed)
     return lambda trial: Score(trial.errors.weighted_squares(diagonal) / 2 * scan.loss_unit)
 
 

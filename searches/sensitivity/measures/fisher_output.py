@@ -27,14 +27,14 @@ def responses(scan: Scan) -> Callable[[Trial], NDArray[Any]]:
     Linear in e: of errors at several layers together, the sum. Half the sum of squares, over draws and samples, is
     the predicted loss.
     """
-    derivatives = scan.node_derivatives
-    sizes = [np.prod(scan.graph.sample_shapes[name]) for name in derivatives.names]
-    affordable = int(MEMORY_BYTES // max(1, 4 * sum(sizes) * len(scan.samples)))
+    few = scan.bounded
+    sizes = [np.prod(scan.graph.sample_shapes[name]) for name in few.node_outputs]
+    affordable = int(MEMORY_BYTES // max(1, 4 * sum(sizes) * len(few.samples)))
     draws = min(DRAWS, max(1, affordable))
-    slopes = derivatives.output_probes(draws, scan.seed)
+    slopes = few.node_derivatives.output_probes(draws, scan.seed)
 
     def respond(trial: Trial) -> NDArray[Any]:
-        return trial.node_errors.along(slopes) * np.sqrt(scan.loss_unit / (draws * len(scan.samples)))
+        return trial.node_errors.along(slopes) * np.sqrt(scan.loss_unit / (draws * len(few.samples)))
 
     return respond
 

@@ -18,7 +18,7 @@ PROBES = 16
 
 
 def _prepare(scan: Scan) -> Callable[[Trial], Score]:
-    traces, unit = scan.derivatives.hessian_traces(PROBES, scan.seed), scan.loss_unit
+    traces, unit = scan.bounded.derivatives.hessian_traces(PROBES, scan.seed), scan.loss_unit
 
     def score(trial: Trial) -> Score:
         norms = {name: norm for name, norm in trial.errors.square_norms().items() if name in traces}

@@ -16,7 +16,7 @@ from searches.sensitivity.scan import Scan, Score, Trial
 def _prepare(scan: Scan) -> Callable[[Trial], Score]:
     from qsim.emulator.deviation import node_noise
 
-    return lambda trial: Score(node_noise(scan.float_recording, trial.plan))
+    return lambda trial: Score(node_noise(scan.bounded.float_recording, trial.plan))
 
 
 LAYER_NOISE = Measure("layer_noise", "ratio", _prepare)

@@ -15,7 +15,7 @@ from searches.sensitivity.scan import Scan, Score, Trial
 
 
 def _prepare(scan: Scan) -> Callable[[Trial], Score]:
-    signals = scan.exact.square_norms()
+    signals = scan.bounded.exact.square_norms()
 
     def score(trial: Trial) -> Score:
         noises = trial.errors.square_norms()

@@ -15,12 +15,12 @@ from searches.sensitivity.scan import Scan, Score, Trial
 
 
 def _first_order(scan: Scan) -> Callable[[Trial], Score]:
-    gradient = scan.derivatives.gradient()
+    gradient = scan.bounded.derivatives.gradient()
     return lambda trial: Score(abs(gradient.dot(trial.errors)))
 
 
 def _second_order(scan: Scan) -> Callable[[Trial], Score]:
-    return lambda trial: Score(scan.derivatives.quadratic(trial.errors) * scan.loss_unit)
+    return lambda trial: Score(scan.bounded.derivatives.quadratic(trial.errors) * scan.loss_unit)
 
 
 TAYLOR1 = Measure("taylor1", "nats", _first_order)
