@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qsim import command_line
 from qsim.errors import UserError
+from searches.progress import JobProgress
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from qsim.graph import Graph
+    from searches.candidates import Candidates, Choice
     from searches.evaluate import Evaluator
-    from searches.main_job import MainJob, Outcome
+    from searches.main_job import MainJob, Outcome, Settings
 
 SMALL_NETWORK_MACS = 5_000_000
 log = logging.getLogger("qsim.search")
@@ -34,9 +35,11 @@ def search(config: DictConfig) -> float:
     log.info("reading model %s", config.model.name)
     graph = command_line.open_model(config.model)
     _set_threads(config.threads, graph)
-    job = _prepare(config, graph)
-    _check_float(config, job.ledger.evaluator, job.settings.seed)
-    outcome = job.run()
+    with JobProgress() as progress:
+        job = _prepare(config, graph, progress)
+        _check_float(config, job.ledger.evaluator, job.settings.seed)
+        progress.expect(job.expected_steps())
+        outcome = job.run()
     folder = Path(config.run_dir)
     exported = _write(folder, config, job, outcome)
     _present(folder, job, outcome, exported, time.perf_counter() - start)
@@ -51,19 +54,47 @@ def _set_threads(threads: int | None, graph: Graph) -> None:
         torch.set_num_threads(threads or 1)
 
 
-def _prepare(config: DictConfig, graph: Graph) -> MainJob:
+def _prepare(config: DictConfig, graph: Graph, progress: JobProgress) -> MainJob:
     import hwmodels
     from qsim.metrics import get_metric
     from qsim.ptq import Calibration, PlanBuilder
     from qsim.ptq.transforms import apply_transforms
-    from searches.candidates import make_candidates, make_choice, make_grid, make_rules
     from searches.evaluate import Evaluator, Halves
     from searches.ledger import Ledger
-    from searches.main_job import MainJob, Settings
+    from searches.main_job import MainJob
     from searches.store import Store
 
+    settings = _settings(config)
+    target = hwmodels.load_target(command_line.as_mapping(config.hardware))
+    dataset = command_line.open_data(config.data, graph)
+    calibration = Calibration(**command_line.as_mapping(config.ptq))
+    graph = apply_transforms(calibration.before, graph, dataset.calibration)
+    menu, groups = _candidates(config.formats, graph)
+    store_path = Path(config.store)
+    store_path.parent.mkdir(parents=True, exist_ok=True)
+    metric = get_metric(config.metric.name)
+    evaluator = Evaluator.create(graph, dataset, metric, Store(store_path), config.arithmetic)
+    size = f"{len(graph.layers)} layers in {len(groups)} groups, {graph.macs:,} MACs"
+    log.info("model %s: %s", graph.name, size)
+    log.info("calibrating on %d samples", dataset.calibration_samples)
+    builder = PlanBuilder.calibrate(
+        graph,
+        dataset.calibration,
+        calibration,
+        seed=config.seed,
+        arithmetic=config.arithmetic,
+        track=progress.track,
+    )
+    halves = Halves.split(dataset.samples, config.seed)
+    ledger = Ledger(evaluator, builder, target, halves, config.seed, _choices("formats", "ptq"))
+    return MainJob(ledger, groups, menu, settings, progress.track)
+
+
+def _settings(config: DictConfig) -> Settings:
+    from searches.main_job import Settings
+
     solver = command_line.as_mapping(config.search)
-    settings = Settings(
+    return Settings(
         solver=solver["name"],
         objective=config.objective,
         seed=config.seed,
@@ -74,40 +105,17 @@ def _prepare(config: DictConfig, graph: Graph) -> MainJob:
         budgets=solver.get("budgets") or {},
         options=solver,
     )
-    target = hwmodels.load_target(command_line.as_mapping(config.hardware))
-    menu = tuple(
-        make_choice(str(label), entry)
-        for label, entry in command_line.as_mapping(config.formats.menu).items()
-    ) + make_grid(command_line.as_mapping(config.formats.get("grid") or {}))
-    rules = make_rules(command_line.as_mapping(config.formats.rules) or [], menu)  # type: ignore[arg-type]
-    dataset = command_line.open_data(config.data, graph)
-    calibration = Calibration(**command_line.as_mapping(config.ptq))
-    graph = apply_transforms(calibration.before, graph, dataset.calibration)
-    groups = make_candidates(
-        graph,
-        menu,
-        rules,
-        config.formats.share,
-        command_line.as_mapping(config.formats.get("groups") or []),  # type: ignore[arg-type]
-    )
-    metric = get_metric(config.metric.name)
-    store_path = Path(config.store)
-    store_path.parent.mkdir(parents=True, exist_ok=True)
-    evaluator = Evaluator.create(graph, dataset, metric, Store(store_path), config.arithmetic)
-    log.info(
-        "model %s: %d layers in %d groups, %s MACs",
-        graph.name,
-        len(graph.layers),
-        len(groups),
-        f"{graph.macs:,}",
-    )
-    log.info("calibrating on %d samples", dataset.calibration_samples)
-    builder = PlanBuilder.calibrate(
-        graph, dataset.calibration, calibration, seed=config.seed, arithmetic=config.arithmetic
-    )
-    halves = Halves.split(dataset.samples, config.seed)
-    ledger = Ledger(evaluator, builder, target, halves, config.seed, _choices("formats", "ptq"))
-    return MainJob(ledger, groups, menu, settings, _track)
+
+
+def _candidates(formats: DictConfig, graph: Graph) -> tuple[tuple[Choice, ...], tuple[Candidates, ...]]:
+    """The menu, and the groups of layers with what each may take."""
+    from searches.candidates import make_candidates, make_choice, make_grid, make_rules
+
+    given: dict[str, Any] = dict(command_line.as_mapping(formats))
+    menu = tuple(make_choice(str(label), entry) for label, entry in given["menu"].items())
+    menu += make_grid(given.get("grid") or {})
+    rules = make_rules(given.get("rules") or [], menu)
+    return menu, make_candidates(graph, menu, rules, given["share"], given.get("groups") or [])
 
 
 def _choices(*groups: str) -> dict[str, str]:
@@ -158,7 +166,12 @@ def _write(folder: Path, config: DictConfig, job: MainJob, outcome: Outcome) -> 
                 "claim": outcome.search.claim,
                 "points": len(outcome.search.selections),
                 "seconds": outcome.search.seconds,
+                "history": outcome.search.history,
+                "details": {
+                    key: value for key, value in outcome.search.details.items() if key != "infeasible"
+                },
             },
+            default=vars,
             indent=1,
         )
         + "\n"
@@ -210,23 +223,20 @@ def _present(folder: Path, job: MainJob, outcome: Outcome, exported: dict[str, s
     from reports.quantities import cost_quantity
     from reports.results import check_table, named_objectives
     from reports.table import rich_table, summary_rows
+    from searches.evolution import progress_sentences
 
     console = Console()
     table = check_table(outcome.rows)
     console.print(rich_table(summary_rows(table), named_objectives(table, _shown_costs(job, outcome))))
     chosen = outcome.rows[outcome.rows["plan_id"] == outcome.chosen].iloc[0]
     console.print(f"chosen: {chosen['label']} (plan {outcome.chosen}); search: {outcome.search.claim}")
-    for sentence in family_sentences(table, cost_quantity(outcome.objective)):
+    for sentence in (
+        *progress_sentences(outcome.search),
+        *family_sentences(table, cost_quantity(outcome.objective)),
+    ):
         console.print(sentence, highlight=False)
     for name, result in exported.items():
         console.print(f"{name}: {result}")
     for name in ("results.csv", "pareto.png", "pareto.svg", "report.html", "plans"):
         console.print(f"  {folder / name}", highlight=False)
     console.print(f"{len(outcome.plans)} plans of '{job.ledger.evaluator.graph.name}' in {seconds:.1f} s")
-
-
-def _track(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, description, total, console=Console(stderr=True))

@@ -24,6 +24,7 @@ from searches.problem import Problem, SearchResult, Selection
 Array = NDArray[Any]
 Choices = tuple[int, ...]
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
+FIRST, STEPS = "first front", "steps down"  # what `track` is told
 SMALLEST_SAVING = 1e-3  # of the cost: a step down that saves less is not worth a measurement
 
 
@@ -44,6 +45,18 @@ class Effort:
     plans: int = 16
     corrections: int = 3
     steps: int = 8
+
+    def rounds(self) -> list[tuple[int, str]]:
+        """(plans to measure, label): half on the first front, the rest after each correction."""
+        if not self.corrections:
+            return [(self.plans, FIRST)]
+        first = (self.plans + 1) // 2
+        later = np.array_split(np.arange(self.plans - first), self.corrections)
+        return [(first, FIRST), *((len(part), f"correction {i + 1}") for i, part in enumerate(later))]
+
+    def stages(self) -> dict[str, int]:
+        """Steps by the description that `track` is called with."""
+        return {_stage(label): share for share, label in self.rounds()} | {STEPS: self.steps}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +81,12 @@ class CorrectedSearch:
         first = front.solve(self.problem_of(self.sensitivities))
         if not first.selections:
             return first
-        problem, found = self.problem_of(self.sensitivities), first
-        for share, label in self._rounds():
-            self._walk(problem, found.selections, share, label)
-            problem = self.problem_of(self._corrected())
-            found = front.solve(problem) if label != "last" else found
-        self._descend(problem)
+        for share, label in self.effort.rounds():
+            is_first = label == FIRST
+            problem = self.problem_of(self.sensitivities if is_first else self._corrected())
+            points = first.selections if is_first else front.solve(problem).selections
+            self._walk(problem, points, share, label)
+        self._descend(self.problem_of(self._corrected()) if self.effort.corrections else problem)
         details = {**first.details, "measured": len(self.known), "corrections": self.effort.corrections}
         seconds = time.perf_counter() - started
         return SearchResult(
@@ -88,16 +101,6 @@ class CorrectedSearch:
         return min(
             (s for s in accepted if s.feasible), key=lambda s: (s.totals[cost], s.choices), default=None
         )
-
-    def _rounds(self) -> list[tuple[int, str]]:
-        """(plans to measure, label): half on the first front, the rest after each correction."""
-        rounds = self.effort.corrections
-        if not rounds:
-            return [(self.effort.plans, "last")]
-        first = (self.effort.plans + 1) // 2
-        later = np.array_split(np.arange(self.effort.plans - first), rounds)
-        labels = ["first", *(f"correction {i + 1}" for i in range(rounds - 1)), "last"]
-        return list(zip([first, *map(len, later)], labels, strict=True))
 
     def _corrected(self) -> list[Array]:
         return corrected(
@@ -115,10 +118,10 @@ class CorrectedSearch:
         points = sorted(selections, key=lambda selection: selection.totals[cost])
         seen = {i: self._see(point.choices) for i, point in enumerate(points) if point.choices in self.known}
         queue = [self._expected_boundary(problem, points)]
-        if label == "first":
+        if label == FIRST:
             queue = spread_indices([problem.value(cost, p.totals[cost]) for p in points], (share + 1) // 2)
         queue = [index for index in queue if index not in seen]
-        for step in self.track(range(share), f"measuring plans ({label})", share):
+        for step in self.track(range(share), _stage(label), share):
             if len(seen) == len(points):
                 break
             index = queue[step] if step < len(queue) else next_index(seen, len(points))
@@ -141,13 +144,14 @@ class CorrectedSearch:
 
     def _descend(self, problem: Problem) -> None:
         """Measured steps to cheaper plans, one or two groups at a time; the model learns from each."""
-        for _ in self.track(range(self.effort.steps), "steps down", self.effort.steps):
+        for _ in self.track(range(self.effort.steps), STEPS, self.effort.steps):
             best = self.cheapest(problem)
             step = None if best is None else self._step(problem, best)
             if step is None:
                 return
             self._see(step)
-            problem = self.problem_of(self._corrected())
+            if self.effort.corrections:
+                problem = self.problem_of(self._corrected())
 
     def _step(self, problem: Problem, best: Selection) -> Choices | None:
         """The unmeasured neighbour of `best` with the least predicted loss for what it saves."""
@@ -168,6 +172,10 @@ class CorrectedSearch:
             if choices not in self.known:
                 return choices
         return None
+
+
+def _stage(label: str) -> str:
+    return f"measuring plans ({label})"
 
 
 def _neighbours(problem: Problem, choices: Choices) -> NDArray[np.int64]:

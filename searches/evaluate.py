@@ -92,7 +92,7 @@ class Evaluator:
     def measure(self, plan: BitPlan) -> Measurement:
         """The plan's scores on every evaluation sample, from the store where it has them."""
         if self.store is None:
-            return _decode(self._run(plan))
+            return decode_measurement(self.run(plan))
         key = {
             "kind": "evaluation with distance",
             "model": self.graph.hash,
@@ -102,13 +102,14 @@ class Evaluator:
             "arithmetic": self.arithmetic,
             "qsim_version": qsim.__version__,  # what another emulator measured is another measurement
         }
-        return _decode(self.store.measure(key, lambda: self._run(plan)))
+        return decode_measurement(self.store.measure(key, lambda: self.run(plan)))
 
     def value(self, scores: Array, half: Array) -> float:
         """The metric over the samples of one half."""
         return self.metric.value(scores[half])
 
-    def _run(self, plan: BitPlan) -> dict[str, Any]:
+    def run(self, plan: BitPlan) -> dict[str, Any]:
+        """A fresh measurement as plain data, for a store; `decode_measurement` reads it."""
         start = time.perf_counter()
         output = qsim.emulate(
             self.graph, plan, dict(self.dataset.evaluation), arithmetic=self.arithmetic
@@ -156,7 +157,9 @@ def _encode(array: Array) -> dict[str, Any]:
     return {"shape": list(array.shape), "float64": base64.b64encode(array.astype("<f8").tobytes()).decode()}
 
 
-def _decode(stored: Mapping[str, Any]) -> Measurement:
+def decode_measurement(stored: Mapping[str, Any]) -> Measurement:
+    """What `Evaluator.run` measured."""
+
     def array(entry: Mapping[str, Any] | None) -> Array | None:
         return (
             None

@@ -96,6 +96,21 @@ def evolve(
     )  # fmt: skip
 
 
+def progress_sentences(result: SearchResult) -> tuple[str, ...]:
+    """What an evolution reached, in words: its hypervolume curve and its gap to the exact additive front."""
+    gap = result.details.get("gap")
+    if not isinstance(gap, AdditiveGap) or not result.history:
+        return ()
+    curve = result.history
+    grown = f"{curve[-1] / curve[0] - 1:+.1%}" if curve[0] else "from nothing"
+    return (
+        f"{result.solver}: hypervolume {grown} over {len(curve)} generations, "
+        f"{result.details['evaluations']} plans measured",
+        f"{result.solver}: on the additive model {gap.mean:.1%} above the exact front on average, "
+        f"{gap.worst:.1%} at worst, {gap.hypervolume:.1%} of its hypervolume missed",
+    )
+
+
 def additive_gap(
     problem: Problem, selections: Sequence[Selection], exact: Sequence[Selection]
 ) -> AdditiveGap:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -79,32 +79,38 @@ class Ledger:
         """What is in memory at each step of the network."""
         return live_cuts(self.evaluator.graph)
 
-    def costs(
-        self, parts: Parts, plan: BitPlan | None = None, written: Spec | Literal["own"] | None = "own"
-    ) -> pd.DataFrame:
-        """Costs of the layers in `parts`. Outputs have the format that the plan says; without a plan the one that is
-        `written`, by default their choice's own, or that of the input.
+    def costs(self, parts: Parts, plan: BitPlan | None = None) -> pd.DataFrame:
+        """Costs of the layers in `parts`, in the order of the network.
+
+        A layer's output has the format that the plan gives it; without a plan it is what its choice says where no
+        layer multiplies it, and taken to be that of the layer's own input elsewhere.
         """
-        layers = [(layer, choice) for group, choice in parts for layer in group.layers]
+        layers = [
+            (layer, choice, layer.output in group.outputs)
+            for group, choice in parts
+            for layer in group.layers
+        ]
         order = {layer.name: i for i, layer in enumerate(self.evaluator.graph.layers)}
-        layers.sort(key=lambda pair: order[pair[0].name])
+        layers.sort(key=lambda entry: order[entry[0].name])
+        in_plan = None if plan is None else _spec_in(plan)
+        outputs = [
+            in_plan(layer.output) if in_plan else choice.output if is_free else choice.activations
+            for layer, choice, is_free in layers
+        ]
+        frame = self.price([(layer, choice) for layer, choice, _ in layers], outputs)
+        frame.insert(0, "layer", [layer.name for layer, _, _ in layers])
+        frame.insert(1, "format", [choice.label for _, choice, _ in layers])
+        return frame
 
-        def output(name: str, choice: Choice) -> Spec | None:
-            if plan is None:
-                return (choice.output or choice.activations) if written == "own" else written
-            tensor = plan.tensors.get(name)
-            return None if tensor is None else tensor.specs[0]
-
-        frame = self.target.layer_costs(
+    def price(self, layers: Sequence[tuple[Layer, Choice]], outputs: Sequence[Spec | None]) -> pd.DataFrame:
+        """Costs of layers under their choices, writing `outputs`: one row each."""
+        return self.target.layer_costs(
             [layer for layer, _ in layers],
             [choice.activations if layer.kind == "matmul" else choice.weights for layer, choice in layers],
             [choice.activations for _, choice in layers],
-            [output(layer.output, choice) for layer, choice in layers],
+            outputs,
             [choice.accumulator for _, choice in layers],
         )
-        frame.insert(0, "layer", [layer.name for layer, _ in layers])
-        frame.insert(1, "format", [choice.label for _, choice in layers])
-        return frame
 
     def table(self, objective: str, chosen: str) -> pd.DataFrame:
         """All rows, with the plans that no other beats on both the choosing half and `objective` marked."""

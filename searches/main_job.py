@@ -7,7 +7,7 @@ sensitivities (one group of layers at a time) -> additive problem -> exact front
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -20,10 +20,11 @@ from searches.corrected import Choices, CorrectedSearch, Effort, Measured
 from searches.ledger import Ledger, Row
 from searches.option_costs import SENSITIVITY, OptionCosts
 from searches.problem import Problem, SearchResult, Selection
-from searches.sensitivity import measure_sensitivities
+from searches.sensitivity import measure_pairs, measure_sensitivities
 
 if TYPE_CHECKING:
     from qsim.plan import BitPlan
+    from searches.build import LayerPair
     from searches.candidates import Candidates, Choice
 
 Array = NDArray[Any]
@@ -97,6 +98,7 @@ class MainJob:
             claim = "every entry of the menu in all layers, nothing mixed"
             return self._outcome(SearchResult((), "uniform", "feasible", claim=claim), pd.DataFrame())
         sensitivities = self._sensitivities()
+        costs = replace(costs, pairs=(*costs.pairs, *self._pairs(sensitivities)))
         problem = self._problem(costs, sensitivities)
         if not (feasible := front.solve(problem)).selections:
             raise UserError(f"no plan meets the budgets: {feasible.claim}")
@@ -106,6 +108,23 @@ class MainJob:
             for selection in self.track(found.selections, "measuring plans", len(found.selections)):
                 self.ledger.record(self._parts(selection.choices), self.settings.solver)
         return self._outcome(found, self._sensitivity_table(sensitivities))
+
+    def expected_steps(self) -> dict[str, int]:
+        """Steps of the stages that are known beforehand, by their description, for a progress bar."""
+        options = self.settings.options
+        stages = {"uniform plans": len(self.menu)}
+        if self.settings.solver != "uniform":
+            stages["sensitivities"] = sum(len(group.choices) for group in self.groups)
+            stages |= self._effort.stages()
+        if "generations" in options:
+            stages[self.settings.solver] = int(options["generations"]) * int(options["population"])
+        return stages
+
+    @property
+    def _effort(self) -> Effort:
+        options = self.settings.options
+        corrections = 0 if options.get("pairs") else int(options.get("corrections", 0))
+        return Effort(self.settings.measured_plans, corrections, int(options.get("steps", 0)))
 
     def _outcome(self, found: SearchResult, sensitivities: pd.DataFrame) -> Outcome:
         accepted = self._accepted()
@@ -130,6 +149,30 @@ class MainJob:
             lambda pairs: self.track(pairs, "sensitivities", total),
         )
 
+    def _pairs(self, sensitivities: Sequence[Array]) -> list[LayerPair]:
+        """What neighbouring groups cost together beyond the sum, where the search asks for it."""
+        measure = self.settings.options.get("pairs")
+        if not measure:
+            return []
+        if measure != self.settings.sensitivity_measure:
+            raise UserError(
+                f"search.pairs={measure} adds to sensitivities of the same measure: sensitivity.measure={measure}"
+            )
+        return measure_pairs(
+            self.groups,
+            self.ledger.plan,
+            self.ledger.evaluator,
+            self.ledger.halves.choose[: self.settings.sensitivity_samples],
+            measure,
+            "adjacent",
+            self._track_pairs,
+            singles=sensitivities,
+        )
+
+    def _track_pairs(self, cells: Iterable[Any]) -> Iterable[Any]:
+        listed = list(cells)
+        return self.track(listed, "pairs", len(listed))
+
     def _problem(self, costs: OptionCosts, sensitivities: Sequence[Array]) -> Problem:
         wanted = (*self.ledger.target.objectives, "weight_bytes", "bops")
         return costs.problem(self.groups, sensitivities, self.objective, self.settings.budgets, wanted)
@@ -143,17 +186,13 @@ class MainJob:
             return self._measured(self.ledger.record(self._parts(choices), "ilp"))
 
         limit = self.ledger.loss(self.ledger.rows[0]) + self.settings.accept_loss
-        options = self.settings.options
-        effort = Effort(
-            self.settings.measured_plans, int(options.get("corrections", 0)), int(options.get("steps", 0))
-        )
         return CorrectedSearch(
             lambda values: self._problem(costs, values),
             sensitivities,
             measure,
             lambda loss: loss <= limit,
             known,
-            effort,
+            self._effort,
             self.track,
         ).run()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwmodels import AGGREGATE
 from qsim.errors import UserError
 from searches.build import LayerPair, problem_from_layers, to_integers
 from searches.ledger import stored_bytes
@@ -37,7 +38,7 @@ class OptionCosts:
     columns: Mapping[str, list[Array]]
     rules: Mapping[str, Rule]
     peak: tuple[Mapping[int, Array], ...] = ()
-    pairs: tuple[LayerPair, ...] = field(default=())
+    pairs: tuple[LayerPair, ...] = ()
 
     def check(self, names: Iterable[str], where: str) -> None:
         """Raises UserError for a cost that a search on this hardware cannot trade."""
@@ -91,7 +92,8 @@ def price(ledger: Ledger, groups: Sequence[Candidates], *, conversions: bool = F
     columns["weight_bytes"] = [
         np.array([stored_bytes(group, choice) for choice in group.choices]) for group in groups
     ]
-    pairs = tuple(_conversions(ledger, groups, rules)) if conversions else ()
+    summed = [name for name, rule in rules.items() if rule == "sum" and name != "weight_bytes"]
+    pairs = tuple(_conversions(ledger, groups, summed)) if conversions else ()
     cuts = choice_cuts(ledger.cuts, groups)
     return OptionCosts(columns, {**rules, "weight_bytes": "sum"}, cuts, pairs)
 
@@ -111,7 +113,7 @@ def combination_rules(target: Target, tables: Sequence[Sequence[pd.DataFrame]]) 
     totals = [target.total(frame) for frame in costs]
     rules: dict[str, Rule] = {}
     for name in map(str, costs[0].columns):
-        if name.endswith(("_low90", "_high90")) or name not in totals[0]:
+        if name.endswith(("_low90", "_high90")) or name not in totals[0] or AGGREGATE.get(name) == "min":
             continue
         choices: tuple[Rule, ...] = ("sum", "max")
         for rule in choices:
@@ -122,41 +124,26 @@ def combination_rules(target: Target, tables: Sequence[Sequence[pd.DataFrame]]) 
     return rules
 
 
-def _conversions(
-    ledger: Ledger, groups: Sequence[Candidates], rules: Mapping[str, Rule]
-) -> Iterable[LayerPair]:
-    """Every layer whose output another group reads: the extra cost of writing that group's format."""
-    reader = {layer.input: g for g, group in enumerate(groups) for layer in group.layers}
-    reader |= {
-        layer.weights: g for g, group in enumerate(groups) for layer in group.layers if layer.kind == "matmul"
+def _conversions(ledger: Ledger, groups: Sequence[Candidates], summed: Sequence[str]) -> Iterable[LayerPair]:
+    """Every layer whose output another group reads: the extra costs `summed` of writing that group's format."""
+    reader = {
+        tensor: g
+        for g, group in enumerate(groups)
+        for layer in group.layers
+        for tensor in (layer.input, *((layer.weights,) if layer.kind == "matmul" else ()))
     }
     for first, group in enumerate(groups):
         for layer in group.layers:
             second = reader.get(layer.output, first)
-            if second != first:
-                yield from _conversion(ledger, (first, group), (second, groups[second]), layer.name, rules)
-
-
-def _conversion(
-    ledger: Ledger,
-    writer: tuple[int, Candidates],
-    reader: tuple[int, Candidates],
-    layer: str,
-    rules: Mapping[str, Rule],
-) -> Iterable[LayerPair]:
-    (first, group), (second, following) = writer, reader
-    own = replace(group, layers=tuple(member for member in group.layers if member.name == layer))
-    formats = [choice.activations for choice in following.choices]
-    tables = [[ledger.costs([(own, c)], written=spec) for spec in formats] for c in group.choices]
-    alone = [ledger.costs([(own, choice)]) for choice in group.choices]
-    for name, rule in rules.items():
-        if rule != "sum" or name == "weight_bytes":
-            continue
-        extra = np.array(
-            [
-                [float(cell[name].sum() - base[name].sum()) for cell in row]
-                for row, base in zip(tables, alone, strict=True)
-            ]
-        )
-        if extra.any():
-            yield LayerPair(first, second, name, extra)
+            if second == first:
+                continue
+            formats = [choice.activations for choice in groups[second].choices]
+            rows = [(layer, choice) for choice in group.choices]
+            own = ledger.price(rows, [choice.activations for choice in group.choices])
+            table = ledger.price(
+                [row for row in rows for _ in formats], [spec for _ in rows for spec in formats]
+            )
+            for name in summed:
+                extra = table[name].to_numpy().reshape(len(rows), -1) - own[name].to_numpy()[:, None]
+                if extra.any():
+                    yield LayerPair(first, second, name, extra)
