@@ -84,7 +84,8 @@ def _convolution(
 ) -> list[Node]:
     """A 1x1 convolution, one group a block where all blocks are of one size."""
     spatial = (1,) * len(entry.layer.kernel)
-    stacked = np.concatenate(blocks) if equal else block_diagonal(blocks)
+    turned = [block.T for block in blocks]  # a convolution multiplies columns: (x H)' = H' x'
+    stacked = np.concatenate(turned) if equal else block_diagonal(turned)
     weight = edit.add_parameter(
         f"{rotated}.hadamard", stacked.reshape(*stacked.shape, *spatial).astype(np.float32)
     )
