@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -32,6 +33,16 @@ def price(quantity: str, parts: Parts, calibration: str = SHIPPED) -> tuple[floa
     for count, unit in parts:
         total += count * np.array(price_unit(quantity, unit, calibration))
     return float(total[0]), float(total[1]), float(total[2])
+
+
+@lru_cache(maxsize=1 << 18)
+def price_row(parts: Parts, calibration: str = SHIPPED) -> Mapping[str, float]:
+    """`price` of lut, carry and ff as columns with their intervals."""
+    return {
+        name + suffix: value
+        for name in ("lut", "carry", "ff")
+        for suffix, value in zip(("", "_low90", "_high90"), price(name, parts, calibration))
+    }
 
 
 @lru_cache(maxsize=1 << 18)

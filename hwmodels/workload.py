@@ -93,48 +93,47 @@ def _outputs(layer: Layer) -> int:
 
 
 @dataclass(frozen=True)
+class Number:
+    """One spec as costs see it: its operand and the bits of one stored value; None is float32."""
+
+    spec: Spec | None
+    operand: Operand
+    storage_bits: int
+
+
+def number_of(spec: Spec | None) -> Number:
+    """Facts of a spec, computed once however many layers take it."""
+    return Number(spec, operand(spec), 32 if spec is None else spec.bits)
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """One different (layer shape, specs) combination."""
+    """One different (layer shape, specs) combination.
+
+    w, a, out: operands of weights, inputs and outputs; w_storage, a_storage, out_storage: bits of one stored value.
+    weight_bits: stored bits of all weights and their scales. block: values along the reduction that share one scale,
+    0 for none.
+    """
 
     shape: Shape
-    weights: Spec | None
-    inputs: Spec | None
-    outputs: Spec | None
     w: Operand
     a: Operand
     out: Operand
     acc: Accumulator
+    w_storage: int
+    a_storage: int
+    out_storage: int
+    weight_bits: float
+    block: int
 
-    @property
-    def block(self) -> int:
-        """Values along the reduction that share one scale, 0 for none."""
-        blocks = [x.block for x in (self.w, self.a) if x.block]
-        return min(blocks) if blocks else 0
 
-    @property
-    def weight_bits(self) -> float:
-        """Stored bits of weights and their scales."""
-        return self.shape.weights * (self.w_storage + self._scale_bits())
-
-    @property
-    def w_storage(self) -> int:
-        return 32 if self.weights is None else self.weights.bits
-
-    @property
-    def a_storage(self) -> int:
-        return 32 if self.inputs is None else self.inputs.bits
-
-    @property
-    def out_storage(self) -> int:
-        return 32 if self.outputs is None else self.outputs.bits
-
-    def _scale_bits(self) -> float:
-        """Per weight; a weight is a matrix [outputs, K], a scale a channel runs over rows, blocks along K."""
-        if self.weights is None or self.weights.scale is None or not self.shape.weights:
-            return 0.0
-        matrix = (max(1, self.shape.weights // self.shape.reduction), self.shape.reduction)
-        by_channel = self.weights.granularity is not None and self.weights.granularity.kind == "channel"
-        return self.weights.scale_bits_per_element(matrix, 0 if by_channel else 1)
+def scale_bits(spec: Spec | None, shape: Shape) -> float:
+    """Bits of scales a weight; weights are a matrix [outputs, K], a scale a channel runs over rows, blocks along K."""
+    if spec is None or spec.scale is None or not shape.weights:
+        return 0.0
+    matrix = (max(1, shape.weights // shape.reduction), shape.reduction)
+    by_channel = spec.granularity is not None and spec.granularity.kind == "channel"
+    return spec.scale_bits_per_element(matrix, 0 if by_channel else 1)
 
 
 @dataclass(frozen=True)
@@ -164,16 +163,16 @@ def make_workload(
             f"{len(inputs)} inputs, {len(outputs)} outputs, {len(accumulators)} accumulators"
         )
     shape_ids, shapes = _intern(layers, shape_of)
-    spec_ids, specs = zip(
-        *(_intern(column, lambda spec: spec) for column in (weights, inputs, outputs, accumulators))
+    number_ids, numbers = zip(
+        *(_intern(column, number_of) for column in (weights, inputs, outputs, accumulators))
     )
-    sizes = [len(specs_of) + 1 for specs_of in specs]
     key = shape_ids
-    for ids, size in zip(spec_ids, sizes):
-        key = key * size + ids
+    for ids, numbers_of in zip(number_ids, numbers):
+        key = key * (len(numbers_of) + 1) + ids
     _, first, index = np.unique(key, return_index=True, return_inverse=True)
+    make = _pair_maker()
     pairs = tuple(
-        _pair(shapes[shape_ids[row]], *(specs_of[ids[row]] for specs_of, ids in zip(specs, spec_ids)))
+        make(shapes[shape_ids[row]], *(numbers_of[ids[row]] for numbers_of, ids in zip(numbers, number_ids)))
         for row in first
     )
     return Workload(pairs, index.reshape(-1))
@@ -197,6 +196,25 @@ def _intern(items: Sequence[Any], convert: Callable[[Any], T]) -> tuple[Indices,
     return ids, values
 
 
-def _pair(shape: Shape, w: Spec | None, a: Spec | None, out: Spec | None, acc: Spec | None) -> Pair:
-    left, right = operand(w), operand(a)
-    return Pair(shape, w, a, out, left, right, operand(out), accumulator(acc, left, right, shape.reduction))
+def _pair_maker() -> Callable[[Shape, Number, Number, Number, Number], Pair]:
+    """A function that makes pairs and remembers what depends on a part of their facts only."""
+    weight_bits: dict[tuple[int, int], float] = {}
+    registers: dict[tuple[int, int, int, int], Accumulator] = {}
+
+    def make(shape: Shape, w: Number, a: Number, out: Number, acc: Number) -> Pair:
+        stored = weight_bits.get((id(shape), id(w)))
+        if stored is None:
+            stored = shape.weights * (w.storage_bits + scale_bits(w.spec, shape))
+            weight_bits[id(shape), id(w)] = stored
+        key = (shape.reduction, id(w), id(a), id(acc))
+        register = registers.get(key)
+        if register is None:
+            register = registers[key] = accumulator(acc.spec, w.operand, a.operand, shape.reduction)
+        blocks = [x for x in (w.operand.block, a.operand.block) if x]
+        return Pair(
+            *(shape, w.operand, a.operand, out.operand, register),
+            *(w.storage_bits, a.storage_bits, out.storage_bits),
+            *(stored, min(blocks, default=0)),
+        )
+
+    return make

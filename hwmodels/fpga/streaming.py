@@ -19,7 +19,7 @@ from hwmodels.fpga.device import (
 )
 from hwmodels.fpga.folding import Folding, fold
 from hwmodels.fpga.memory import fifo_luts, place
-from hwmodels.pricing import price, slowest
+from hwmodels.pricing import price, price_row, slowest
 from hwmodels.storage import Row, storage
 from hwmodels.units.carry import DSP_MIN_PRODUCT_BITS, slices_of_product
 from hwmodels.units.model import SHIPPED
@@ -122,13 +122,9 @@ def arithmetic(pair: Pair, fpga: Fpga, folding: Folding) -> Row:
         (requantizer_count(pair, folding), requantizers(pair, fpga.calibration)),
         (block_end_count(pair, folding), block_end_units(pair.w, pair.a, pair.block)),
     )
-    row: Row = {"dsp": slices.total(folding.simd, folding.pe)}
-    for name in ("lut", "carry", "ff"):
-        value, low, high = (
-            sum(terms)
-            for terms in zip(*([n * x for x in price(name, p, fpga.calibration)] for n, p in counted))
-        )
-        row |= {name: value, f"{name}_low90": low, f"{name}_high90": high}
+    prices = [(n, price_row(parts, fpga.calibration)) for n, parts in counted if n]
+    row = {name: sum([n * of_part[name] for n, of_part in prices]) for name in prices[0][1]}
+    row["dsp"] = slices.total(folding.simd, folding.pe)
     row["lut"] += CONTROL_LUT
     row["lut_low90"] += CONTROL_LUT_RANGE[0]
     row["lut_high90"] += CONTROL_LUT_RANGE[1]
