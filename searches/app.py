@@ -102,6 +102,7 @@ def _settings(config: DictConfig) -> Settings:
         accept_loss=config.accept_loss,
         sensitivity_measure=config.sensitivity.measure,
         sensitivity_samples=config.sensitivity.samples,
+        sensitivity_also=tuple(config.sensitivity.also),
         budgets=solver.get("budgets") or {},
         options=solver,
     )

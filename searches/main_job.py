@@ -20,7 +20,7 @@ from searches.corrected import Choices, CorrectedSearch, Effort, Measured
 from searches.ledger import Ledger, Row
 from searches.option_costs import SENSITIVITY, OptionCosts
 from searches.problem import Problem, SearchResult, Selection
-from searches.sensitivity import measure_pairs, measure_sensitivities
+from searches.sensitivity import by_group, measure_pairs, scan_plans, sensitivity_table
 
 if TYPE_CHECKING:
     from qsim.plan import BitPlan
@@ -48,6 +48,7 @@ class Settings:
     accept_loss: float = 0.01
     sensitivity_measure: str = "kl"
     sensitivity_samples: int = 200
+    sensitivity_also: Sequence[str] = ()
     budgets: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -97,7 +98,8 @@ class MainJob:
             self._measure_menu()
             claim = "every entry of the menu in all layers, nothing mixed"
             return self._outcome(SearchResult((), "uniform", "feasible", claim=claim), pd.DataFrame())
-        sensitivities = self._sensitivities()
+        table = self._sensitivities()
+        sensitivities = by_group(table, self.groups, self.settings.sensitivity_measure)
         costs = replace(costs, pairs=(*costs.pairs, *self._pairs(sensitivities)))
         problem = self._problem(costs, sensitivities)
         if not (feasible := front.solve(problem)).selections:
@@ -107,7 +109,7 @@ class MainJob:
             found = self._solve_otherwise(problem, found)
             for selection in self.track(found.selections, "measuring plans", len(found.selections)):
                 self.ledger.record(self._parts(selection.choices), self.settings.solver)
-        return self._outcome(found, self._sensitivity_table(sensitivities))
+        return self._outcome(found, table)
 
     def expected_steps(self) -> dict[str, int]:
         """Steps of the stages that are known beforehand, by their description, for a progress bar."""
@@ -138,15 +140,16 @@ class MainJob:
             sensitivities,
         )
 
-    def _sensitivities(self) -> list[Array]:
+    def _sensitivities(self) -> pd.DataFrame:
+        """Every choice of every group alone: the measure that is searched on, and others that the user asks to see."""
         total = sum(len(group.choices) for group in self.groups)
-        return measure_sensitivities(
+        return sensitivity_table(
             self.groups,
-            self.ledger.plan,
+            scan_plans(self.ledger.builder, self.groups),
             self.ledger.evaluator,
             self.ledger.halves.choose[: self.settings.sensitivity_samples],
-            self.settings.sensitivity_measure,
-            lambda pairs: self.track(pairs, "sensitivities", total),
+            [self.settings.sensitivity_measure, *self.settings.sensitivity_also],
+            lambda trials: self.track(trials, "sensitivities", total),
         )
 
     def _pairs(self, sensitivities: Sequence[Array]) -> list[LayerPair]:
@@ -252,15 +255,6 @@ class MainJob:
         )
         best = min(plans, key=lambda row: (self.ledger.loss(row), row["plan_id"]))
         return tuple(str(row["plan_id"]) for row in accepted) or (str(best["plan_id"]),)
-
-    def _sensitivity_table(self, sensitivities: Sequence[Array]) -> pd.DataFrame:
-        return pd.DataFrame(
-            [
-                {"group": group.name, "format": choice.label, self.settings.sensitivity_measure: float(value)}
-                for group, values in zip(self.groups, sensitivities, strict=True)
-                for choice, value in zip(group.choices, values, strict=True)
-            ]
-        )
 
 
 def _meets(row: Row, budgets: Mapping[str, float]) -> bool:

@@ -107,20 +107,17 @@ class Derivatives:
     def hessian_traces(self, probes: int = 16, seed: int = 0) -> dict[str, Trace]:
         """Hutchinson's estimate v' H v with random signs v, all tensors at once, over `probes` draws.
 
-        H is of the mean loss for a parameter, and of the sample's own loss, averaged, for an activation.
+        A draw takes new signs for every batch: the trace of a sum is the sum of the traces. H is of the mean loss
+        for a parameter, and of the sample's own loss, averaged, for an activation.
         """
         random = torch.Generator().manual_seed(seed)
         draws: dict[str, list[float]] = {name: [] for name in self.names}
         elements = {name: int(np.prod(self.graph.sample_shapes[name])) for name in self.names}
+
+        def sign(leaf: torch.Tensor) -> torch.Tensor:
+            return torch.randint(0, 2, leaf.shape, generator=random).to(leaf.dtype) * 2 - 1
+
         for _ in range(probes):
-            signs: dict[str, torch.Tensor] = {}
-
-            def sign(name: str, leaf: torch.Tensor, signs: dict[str, torch.Tensor] = signs) -> torch.Tensor:
-                if name in self.graph.parameters and name in signs:
-                    return signs[name]
-                signs[name] = torch.randint(0, 2, leaf.shape, generator=random).to(leaf.dtype) * 2 - 1
-                return signs[name]
-
             total = self._curvature(sign)
             for name in self.names:
                 draws[name].append(total.get(name, 0.0))
@@ -149,11 +146,11 @@ class Derivatives:
                 )
         return total
 
-    def _curvature(self, direction: Callable[[str, torch.Tensor], torch.Tensor]) -> dict[str, float]:
+    def _curvature(self, direction: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
         """{name: v' (H v)} with v of all names together; of the mean over samples."""
         total: dict[str, float] = {}
         for output, leaves in self._runs(self.batch):
-            moves = {name: direction(name, leaf) for name, leaf in leaves.items()}
+            moves = {name: direction(leaf) for name, leaf in leaves.items()}
             slopes = _grad(_divergence(output, self.loss) / self.samples, leaves, create=True)
             along = torch.stack([(slopes[name] * moves[name]).sum() for name in leaves]).sum()
             for name, curved in _grad(along, leaves).items():

@@ -8,7 +8,7 @@ each is a file in `searches.sensitivity.measures`.
 from __future__ import annotations
 
 from searches.sensitivity.correlation import rank_correlation
-from searches.sensitivity.measure import measure_sensitivities, sensitivity_table
+from searches.sensitivity.measure import by_group, measure_sensitivities, sensitivity_table
 from searches.sensitivity.measures import MEASURES
 from searches.sensitivity.pairs import count_pair_runs, joined_groups, measure_pairs
 from searches.sensitivity.plans import scan_plans
@@ -19,6 +19,7 @@ __all__ = [
     "Scan",
     "Score",
     "Trial",
+    "by_group",
     "count_pair_runs",
     "joined_groups",
     "measure_pairs",

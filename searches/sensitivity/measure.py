@@ -84,6 +84,12 @@ def sensitivity_table(
     return pd.DataFrame(rows)
 
 
+def by_group(table: pd.DataFrame, groups: Sequence[Candidates], measure: str) -> list[Array]:
+    """A column of `sensitivity_table` as `measure_sensitivities` gives it: one array a group."""
+    ends = np.cumsum([len(group.choices) for group in groups])
+    return np.split(table[measure].to_numpy(np.float64), ends[:-1])
+
+
 def scan_scores(
     scan: Scan, measures: Sequence[str], track: Track = lambda trials: trials
 ) -> dict[str, list[list[Score]]]:
