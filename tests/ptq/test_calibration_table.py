@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from qsim.metrics import METRICS
 from qsim.ptq import Calibration
+from searches.statistics import paired_difference
 from tests.benchmarks.ptq_table.measure import Cell, keep_cell, load_cells, source_version
 from tests.benchmarks.ptq_table.rows import FORMATS, METHODS, NETWORKS, PLAIN
-from tests.benchmarks.ptq_table.write import sentence, verdict
+from tests.benchmarks.ptq_table.write import _auc_difference, sentence, verdict
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -58,3 +61,12 @@ def test_words_follow_the_intervals() -> None:
     assert "better in 1 of 3 cells, worse in 1, median +0.50 points" in said
     assert "where its source aims (int8) it helps" in said
     assert "it hurts" in sentence(table, ("W4A4",), "points", 100.0, True)
+
+
+def test_the_paired_interval_of_an_area_is_that_of_the_search() -> None:
+    """Ties included; the draws are the same, so the intervals are too."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 60)
+    ours, theirs = (np.stack([np.round(rng.normal(label, 1), 1), label], 1) for _ in range(2))
+    wanted = paired_difference(ours, theirs, METRICS["reconstruction_auc"].value)
+    np.testing.assert_allclose(_auc_difference(ours, theirs), wanted, atol=1e-12)

@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=None, help="evaluation samples (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="at most so many, for methods that draw")
     parser.add_argument("--keep-older", action="store_true", help="keep cells that older sources gave")
+    parser.add_argument("--measure-only", action="store_true", help="write no table")
     parser.add_argument("--write-only", action="store_true", help="write the table of what is kept")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -52,6 +53,8 @@ def main() -> None:
         found[network] = {}
         for method in _chosen(arguments.methods, METHODS):
             found[network][method] = _row(bench, method, arguments, known)
+    if arguments.measure_only:
+        return
     command = " ".join(["python -m tests.benchmarks.ptq_table", *sys.argv[1:]])
     write_table(arguments.out, found, benches, command)
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from searches.statistics import Interval, paired_difference
+from searches.statistics import RESAMPLES, Interval, paired_difference
 from tests.benchmarks.ptq_table.measure import Bench, Cell
 from tests.benchmarks.ptq_table.rows import FORMATS, METHODS, NETWORKS, PLAIN
 
+Array = NDArray[Any]
 Row = list[Cell]
 Found = Mapping[str, Mapping[str, Row]]
 UNITS = {
@@ -129,11 +131,34 @@ def _measured(by_method: Mapping[str, Row], method: str, format_name: str) -> Ce
 
 def _difference(scores: Sequence[Any], reference: Sequence[Any], bench: Bench) -> Interval:
     """Paired, 95 % bootstrap over samples."""
-    value = None if bench.metric.is_mean else bench.metric.value
     ours, theirs = np.asarray(scores), np.asarray(reference)
     if np.array_equal(ours, theirs):
         return Interval(0.0, 0.0, 0.0)
-    return paired_difference(ours, theirs, value)
+    if bench.metric.name == "reconstruction_auc":
+        return _auc_difference(ours, theirs)
+    return paired_difference(ours, theirs, None if bench.metric.is_mean else bench.metric.value)
+
+
+def _auc_difference(ours: Array, theirs: Array) -> Interval:
+    """`paired_difference` of areas under the ROC curve, all draws at once: a draw is how often it holds each sample."""
+    samples = len(ours)
+    picks = np.random.default_rng(0).integers(samples, size=(RESAMPLES, samples))
+    drawn = np.stack([np.bincount(pick, minlength=samples) for pick in picks])
+    once = np.ones((1, samples), int)
+    difference = _areas(ours, drawn) - _areas(theirs, drawn)
+    low, high = np.nanquantile(difference, [0.025, 0.975])
+    return Interval(float((_areas(ours, once) - _areas(theirs, once))[0]), float(low), float(high))
+
+
+def _areas(scores: Array, counts: Array) -> Array:
+    """Area under the ROC curve with each sample taken counts[draw, sample] times; ties count half."""
+    _, rank = np.unique(scores[:, 0], return_inverse=True)
+    member = np.eye(rank.max() + 1)[rank]  # [samples, ranks]
+    positive = (counts * (scores[:, 1] == 1)) @ member
+    negative = (counts * (scores[:, 1] != 1)) @ member
+    below = negative.cumsum(1) - negative / 2
+    with np.errstate(invalid="ignore"):  # a draw of one class only has none
+        return np.asarray((positive * below).sum(1) / (positive.sum(1) * negative.sum(1)))
 
 
 def _head(table: pd.DataFrame, command: str) -> str:
@@ -158,7 +183,7 @@ is: tests/benchmarks/ptq_table/rows.py; from row bias_correction on, scales are 
 plain rounding and to the row that a method builds on are in ptq_table.csv.
 
 Processor time of all cells: {minutes:.0f} minutes on one core, of it {evaluate_minutes:.0f} to evaluate (float32 sums
-of dequantized values; equal plans once)."""
+of dequantized values, which give the answers of exact arithmetic; equal plans once)."""
 
 
 def _network_part(table: pd.DataFrame, bench: Bench) -> str:
