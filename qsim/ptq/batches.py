@@ -1,14 +1,38 @@
-"""The values of one tensor over all calibration batches: in memory while there is room, else in a temporary file."""
+"""Calibration data in batches: how many samples at a time, and the values of a tensor over all batches.
+
+Values stay in memory while there is room and go to a temporary file beyond.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from qsim.graph import Graph
+
+LARGEST_BATCH = 25
+BATCH_BYTES = 64 << 20
+
+
+def batch_samples(graph: Graph, held: Collection[str] = ()) -> int:
+    """Samples to compute at a time: as many as the graph fixes, else few enough for 64 MiB.
+
+    That is the size of the `held` tensors together, and of eight tensors as large as the largest.
+    """
+    fixed = graph.tensors[graph.inputs[0]].shape[0]
+    if isinstance(fixed, int):
+        return fixed
+    activations = {name: math.prod(shape) for name, shape in graph.sample_shapes.items()}
+    largest = max((size for name, size in activations.items() if name not in graph.parameters), default=1)
+    values = max(8 * largest, sum(activations.get(name, 0) for name in held), 1)
+    return max(1, min(LARGEST_BATCH, BATCH_BYTES // (4 * values)))
 
 
 @dataclass

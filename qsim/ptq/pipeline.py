@@ -20,6 +20,7 @@ from qsim.casting import Quantized, decode
 from qsim.emulator.execute import run_graph
 from qsim.emulator.tensors import TensorCaster
 from qsim.plan import BitPlan, TensorPlan
+from qsim.ptq.batches import batch_samples
 from qsim.ptq.grid import has_grid
 from qsim.ptq.layer_matrix import weight_tensor, why_not_tunable
 from qsim.ptq.problem import Rounded
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Memo = MutableMapping[tuple[Any, ...], Rounded]
-BATCH = 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,9 +204,8 @@ def _finished(graph: Graph, layer: Layer, rounded: Rounded) -> TunedLayer:
 
 
 def _batches(graph: Graph, inputs: Mapping[str, Array]) -> list[dict[str, torch.Tensor]]:
-    """Calibration data in batches, of the graph's own size where that is fixed."""
-    fixed = graph.tensors[graph.inputs[0]].shape[0]
-    step = fixed if isinstance(fixed, int) else BATCH
+    """Calibration data in batches."""
+    step = batch_samples(graph)
     return [
         {name: torch.from_numpy(array[start : start + step]) for name, array in inputs.items()}
         for start in range(0, len(next(iter(inputs.values()))), step)

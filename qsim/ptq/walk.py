@@ -25,7 +25,7 @@ Pairs = Iterator[tuple[torch.Tensor, torch.Tensor]]
 Read = Callable[[str], Pairs]
 Visit = Callable[["Node", Read], Mapping[str, torch.Tensor]]
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-MEMORY_BYTES = 256 << 20
+MEMORY_BYTES = 64 << 20
 
 
 def walk(
