@@ -8,7 +8,7 @@ Hessian there is J' B J with the Jacobian J of the output and B = diag(p) - p p'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +28,7 @@ Loss = Literal["kl", "mse"]
 
 @dataclass(frozen=True)
 class Trace:
-    """The trace of the Hessian's block of one tensor, per sample: its estimate and standard error over probes."""
+    """The trace of the Hessian's block of one tensor, its standard error, and how many elements the tensor has."""
 
     value: float
     standard_error: float
@@ -104,30 +104,29 @@ class Derivatives:
                 sums[name] = sums[name] + square if name in sums else square
         return {name: total / self.samples for name, total in sums.items()}
 
-    def hessian_traces(self, probes: int = 16, seed: int = 0) -> dict[str, Trace]:
-        """Hutchinson's estimate v' H v with random signs v, all tensors at once, over `probes` draws.
+    def hessian_traces(self, draws: int = 2, seed: int = 0) -> dict[str, Trace]:
+        """Hutchinson's estimate of the trace of H = J' B J for each tensor, from |J' u|^2 with E u u' = B.
 
-        A draw takes new signs for every batch: the trace of a sum is the sum of the traces. H is of the mean loss
-        for a parameter, and of the sample's own loss, averaged, for an activation.
+        The random vectors are of the outputs, `draws` for each sample, not of the weights: few numbers stand for
+        many, all tensors come from one backward pass, and no other tensor's curvature adds noise. H is of the mean
+        loss for a parameter, and of the sample's own loss, averaged, for an activation. The standard error is over
+        samples and draws.
         """
         random = torch.Generator().manual_seed(seed)
-        draws: dict[str, list[float]] = {name: [] for name in self.names}
-        elements = {name: int(np.prod(self.graph.sample_shapes[name])) for name in self.names}
-
-        def sign(leaf: torch.Tensor) -> torch.Tensor:
-            return torch.randint(0, 2, leaf.shape, generator=random).to(leaf.dtype) * 2 - 1
-
-        for _ in range(probes):
-            total = self._curvature(sign)
-            for name in self.names:
-                draws[name].append(total.get(name, 0.0))
+        batch = batch_of(self.graph, self.samples, 1)
+        found: dict[str, list[float]] = {name: [] for name in self.names}
+        for output, leaves in self._runs(batch):
+            for _ in range(draws):
+                slopes = _grad(output, leaves, _root(output.detach(), self.loss, random))
+                for name in self.names:
+                    found[name].append(float((slopes[name].double() ** 2).sum()) / len(output))
         return {
             name: Trace(
                 float(np.mean(values)),
-                float(np.std(values, ddof=1) / np.sqrt(probes)) if probes > 1 else float("nan"),
-                elements[name],
+                float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan"),
+                int(np.prod(self.graph.sample_shapes[name])),
             )
-            for name, values in draws.items()
+            for name, values in found.items()
         }
 
     def quadratic(self, errors: Deviation) -> float:
@@ -144,17 +143,6 @@ class Derivatives:
                 total += float(along.detach()) + sum(
                     float((curved[name].double() * moves[name]).sum()) / 2 for name in moved
                 )
-        return total
-
-    def _curvature(self, direction: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
-        """{name: v' (H v)} with v of all names together; of the mean over samples."""
-        total: dict[str, float] = {}
-        for output, leaves in self._runs(self.batch):
-            moves = {name: direction(leaf) for name, leaf in leaves.items()}
-            slopes = _grad(_divergence(output, self.loss) / self.samples, leaves, create=True)
-            along = torch.stack([(slopes[name] * moves[name]).sum() for name in leaves]).sum()
-            for name, curved in _grad(along, leaves).items():
-                total[name] = total.get(name, 0.0) + float((curved.double() * moves[name]).sum())
         return total
 
     def _collect(

@@ -10,10 +10,11 @@ import pandas as pd
 
 from searches.sensitivity import MEASURES, rank_correlation
 from searches.sensitivity.correlation import spearman
+from searches.sensitivity.measures.fisher_output import DRAWS
 
 Results = Mapping[tuple[str, str], Mapping[str, Any]]
 COMMAND = "OMP_NUM_THREADS=1 python -m tests.benchmarks.sensitivity --zoo ../shared/zoo"
-PAIRED = "fisher_output + pairs"
+PAIRED, CLADO = "fisher_output + pairs", "kl + neighbours' pairs, measured"
 
 
 VERDICT = "TODO"
@@ -40,7 +41,8 @@ def _reuse_section(reuse: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
         "that a scan from a recording computes, as a share of a run from the start for every plan (the recording "
         "included; outputs are the same bits, checked). *seconds*: the same scan without and with the recording. "
         "*fisher_output*: the whole scan by that measure, which runs single layers only; *plain runs*: those seconds "
-        "in runs from the start."
+        "in runs from the start; *its MACs*: each layer once a format, two float32 runs and one backward pass for each "
+        f"of {DRAWS} draws, as the same share."
     )
     rows = []
     for name, cost in reuse.items():
@@ -57,6 +59,7 @@ def _reuse_section(reuse: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
                 f"{cost['megabytes']:.0f}",
                 f"{cost['seconds_fisher_output']:.1f}",
                 f"{cost['seconds_fisher_output'] / one:.0f} of {cost['plans']:.0f}",
+                f"{(cost['plans'] / cost['groups'] + 2 + DRAWS) / cost['plans']:.3f}",
             ]
         )
     heads = [
@@ -70,7 +73,7 @@ def _reuse_section(reuse: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
         "MB",
         "fisher_output",
     ]
-    yield _markdown([*heads, "plain runs"], rows)
+    yield _markdown([*heads, "plain runs", "its MACs"], rows)
 
 
 def _network_section(name: str, method: str, result: Mapping[str, Any]) -> str:
@@ -129,8 +132,13 @@ def _mixed_table(result: Mapping[str, Any]) -> list[list[str]]:
         name: np.array(entry["values"]).reshape(-1, result["choices"])[groups, takes].sum(1)
         for name, entry in result["scores"].items()
     }
-    crossed = sum(np.array(values)[takes[:, i], takes[:, j]] for i, j, values in result["pairs"])
-    predicted[PAIRED] = predicted["fisher_output"] + crossed
+    for kind, base, pairs in (
+        (PAIRED, "fisher_output", result["pairs"]),
+        (CLADO, "kl", result.get("measured_pairs")),
+    ):
+        if pairs:
+            crossed = sum(np.array(values)[takes[:, i], takes[:, j]] for i, j, values in pairs)
+            predicted[kind] = predicted[base] + crossed
     measured = np.array(mixed["kl"])
     best = measured <= np.median(measured)
     by_kl = rank_correlation(predicted, measured)
@@ -155,7 +163,7 @@ def mean_correlations(results: Results) -> pd.DataFrame:
     for (name, method), result in results.items():
         for kind, table in (("one", _single_table(result)), ("mixed", _mixed_table(result))):
             columns[f"{name} {method} {kind}"] = {row[0]: float(row[1].split()[0]) for row in table}
-    return pd.DataFrame(columns).reindex([*MEASURES, PAIRED]).dropna(how="all")
+    return pd.DataFrame(columns).reindex([*MEASURES, PAIRED, CLADO]).dropna(how="all")
 
 
 def _within_formats(values: Sequence[float], truth: Sequence[float], choices: int) -> float:

@@ -120,14 +120,14 @@ def test_the_trace_of_a_quadratic(linear: dict[str, Any]) -> None:
 
     x = linear["evaluator"].dataset.evaluation["x"]
     of = Derivatives.of(linear["evaluator"].graph, {"x": x}, ["w", "x"], "mse")
-    traces = of.hessian_traces(probes=400)
+    traces = of.hessian_traces(draws=200)
     expected = 2 * float((x.astype(np.float64) ** 2).sum(1).mean())
     assert abs(traces["w"].value - expected) < 4 * traces["w"].standard_error
     assert traces["w"].standard_error < 0.1 * expected and traces["w"].elements == 12
     w = linear["evaluator"].graph.parameters["w"].astype(np.float64)
     by_input = 2 / 3 * float((w**2).sum())
     assert abs(traces["x"].value - by_input) < 4 * traces["x"].standard_error
-    assert of.hessian_traces(probes=4) == of.hessian_traces(probes=4)
+    assert of.hessian_traces(draws=4) == of.hessian_traces(draws=4)
 
 
 def test_the_fisher_diagonal_sums_to_the_trace_and_is_the_hessians(linear: dict[str, Any]) -> None:
