@@ -10,11 +10,13 @@ import pytest
 
 import qsim
 from qsim.arithmetic.mac import Mac
+from qsim.data import load_npz
 from qsim.emulator.reuse import record
 from qsim.errors import UserError
 from qsim.plan import LayerPlan
 from qsim.ptq import Calibration, PlanBuilder
 from tests.emulator.networks import inputs, small_cnn, uniform_specs
+from tests.emulator.test_zoo import ZOO
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +112,21 @@ def test_other_inputs_or_models_are_refused(graph: qsim.Graph, tmp_path: Path) -
     other = qsim.load_model(small_cnn(tmp_path, seed=1))
     with pytest.raises(UserError, match="recorded for model"):
         qsim.emulate(other, None, inputs(), reuse=recording)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ZOO)
+def test_every_network_of_the_zoo(name: str, shared: Path) -> None:
+    file, preprocessing = ZOO[name]
+    graph = qsim.load_model(shared / "zoo" / name / file)
+    data = load_npz(shared / "zoo" / name / "data.npz", graph, preprocessing)
+    calibration = {key: array[:4] for key, array in data.calibration.items()}
+    builder = PlanBuilder.calibrate(graph, calibration, Calibration("minmax", "minmax"))
+    x = {key: array[:2] for key, array in data.evaluation.items()}
+    recording = record(graph, x)
+    allowed = set(qsim.graph.quantizable(graph))
+    spec = qsim.parse("int8@tensor:float32")
+    for layer in graph.layers[:: max(1, len(graph.layers) // 3)]:
+        plan = builder.build({tensor: spec for tensor in (layer.weights, layer.input) if tensor in allowed})
+        assert_same_run(qsim.emulate(graph, plan, x), qsim.emulate(graph, plan, x, reuse=recording))
+        assert recording.node_macs(plan) <= graph.macs
