@@ -113,16 +113,22 @@ class _Prepared:
 
     def __init__(self, measure: Measure, scan: Scan) -> None:
         self._measure, self._scan = measure, scan
+        self._known: dict[str, Score] = {}
 
     @cached_property
     def _function(self) -> Callable[[Trial], Score]:
         return self._measure.prepare(self._scan)
 
     def score(self, trial: Trial) -> Score:
-        evaluator = self._scan.evaluator
-        if evaluator.store is None:
+        if trial.plan.id not in self._known:  # choices that differ in a part left in float32 are one plan
+            self._known[trial.plan.id] = self._measured(trial)
+        return self._known[trial.plan.id]
+
+    def _measured(self, trial: Trial) -> Score:
+        store = self._scan.evaluator.store
+        if store is None:
             return self._function(trial)
-        found = evaluator.store.measure(self._key(trial), lambda: self._function(trial)._asdict())
+        found = store.measure(self._key(trial), lambda: self._function(trial)._asdict())
         return Score(found["value"], found["standard_error"])
 
     def _key(self, trial: Trial) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def test_a_dead_choice_is_out_of_reach_but_a_number(
     whole = measure_sensitivities(measure="mse", **cnn)
     output = Trial.output.func  # type: ignore[attr-defined]
     monkeypatch.setattr(
-        Trial, "output", property(lambda t: output(t) * (np.nan if t.takes == ((0, 0),) else 1.0))
+        Trial, "output", property(lambda trial: output(trial) * (np.nan if trial.takes == ((0, 0),) else 1.0))
     )
     broken = measure_sensitivities(measure="mse", **cnn)
     assert broken[0][0] == 100 * max(flat(whole)[1:])
