@@ -111,7 +111,7 @@ def lut_terms(op: Operation) -> Terms:
                 return {"requant": 3 * bits}  # six stages, two a LUT
             return {"shift_" + (op.variant.split("_")[0] or "fixed"): mux_luts(bits, op.other, op.reach)}
         case "normalize":
-            return {"normalize": bits * max(1, (bits - 1).bit_length())}
+            return {"normalize": mux_luts(bits, max(1, (bits - 1).bit_length()), bits)}
         case "count_zeros":
             return {"count_zeros": bits}
         case "increment":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -50,8 +50,14 @@ WIDTHS = ("n", "w", "a", "acc", "ew", "mw", "ea", "ma", "eo", "mo", "b", "k", "m
 VARIANTS = ("decode", "shift", "dyadic", "fp32acc")
 
 
+COMMUTATIVE = ("mul_int", "mac_int", "pe_ws", "dot_int")
+"""Families whose operands may change places."""
+
+
 def features(unit: Unit) -> Array:
-    """log(1 + width) of every parameter, then 0 or 1 for every variant."""
+    """log(1 + width) of every parameter, the narrower operand first, then 0 or 1 for every variant."""
+    if unit.family in COMMUTATIVE and unit.w > unit.a:
+        unit = replace(unit, w=unit.a, a=unit.w)
     widths = [np.log1p(getattr(unit, name)) for name in WIDTHS]
     return np.array([*widths, *(float(name in (unit.impl, unit.out)) for name in VARIANTS)])
 
