@@ -29,7 +29,8 @@ class IntegerOnly:
     """rule: of every change of scale (design: dyadic, dyadic_even, tflite_double, tflite_single, onnx, float).
 
     required: a plan that has no integer form (a float format, a scale computed at run time) is an error; False
-    leaves it as it is, for searches whose menu mixes integers with other formats.
+    leaves it as it is, for searches whose menu mixes integers with other formats. A plan that leaves operands of
+    some layers in float32, as those that measure sensitivities do, is not meant to run on integers and stays.
     """
 
     rule: str = "dyadic"
@@ -50,6 +51,9 @@ class IntegerOnly:
         seed: int,
         track: Track | None,
     ) -> BitPlan:
+        operands = {name for layer in graph.layers for name in (layer.input, layer.weights)}
+        if not operands <= set(plan.tensors):
+            return plan
         try:
             return to_integer_only(graph, plan, self.rule)
         except PlanError:

@@ -67,6 +67,11 @@ def test_what_has_no_integer_form_is_named_or_left(graph: Graph) -> None:
         build(graph, ["integer_only"], formats)
     left = build(graph, [{"integer_only": {"required": False}}], formats)
     assert left.id == build(graph, [], formats).id
+    how = Calibration(after=["integer_only"])
+    part = PlanBuilder.calibrate(graph, {"x": inputs(60)}, how).build(
+        {"dw.weight": qsim.parse("int4@channel:float32")}
+    )
+    assert not part.layers  # one layer of a network in float32, as sensitivities are measured
     with pytest.raises(UserError, match="rule is 'nearest'; it can be"):
         build(graph, [{"integer_only": {"rule": "nearest"}}])
 
