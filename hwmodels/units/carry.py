@@ -34,7 +34,11 @@ def carry_terms(op: Operation) -> Terms:
     match op.kind:
         case "multiply":
             chain = "significand" if op.variant == "unsigned" else "chain"
-            return {chain: product_carries(bits, op.other)}
+            negates = op.other == 1 and op.variant in (
+                "signed",
+                "rows",
+            )  # the one bit of a signed operand is its sign
+            return {chain: ceil((bits + 1) / 4) if negates else product_carries(bits, op.other)}
         case "add":
             return {"chain": ceil((bits + 1) / 4)}
         case "accumulate" | "add_rows" | "add_word":
