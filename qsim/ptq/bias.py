@@ -30,7 +30,7 @@ def bias_entry(
         return None
     own = graph.parameters[layer.bias]
     bias = np.asarray(own if tuned is None else tuned.reshape(own.shape), np.float32)
-    scale = _accumulator_scale(layer, tensors, bias)
+    scale = accumulator_scale(layer, tensors, bias)
     if scale is not None:
         spec = parse(BIAS_SPEC)
         return TensorPlan(spec, "bias", 0, scale, None, encode(bias, spec, axis=0, scale=scale).codes)
@@ -40,7 +40,7 @@ def bias_entry(
     return TensorPlan(spec, "bias", 0, None, None, encode(bias, spec).codes)
 
 
-def _accumulator_scale(layer: Layer, tensors: Mapping[str, TensorPlan], bias: Array) -> Array | None:
+def accumulator_scale(layer: Layer, tensors: Mapping[str, TensorPlan], bias: Array) -> Array | None:
     """Input scale x weight scale of every output; None where a sum of the layer has no such unit, or the bias
     does not fit 32 bits of it.
     """

@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from qsim.ptq.entries import make_entries
 from qsim.ptq.integer_only import IntegerOnly
+from qsim.ptq.reconstruction.adaquant import AdaQuant
+from qsim.ptq.reconstruction.qat import QAT
+from qsim.ptq.reconstruction.qdrop import QDrop
+from qsim.ptq.reconstruction.qfx import QFX
 
 if TYPE_CHECKING:
     from qsim.graph import Graph
@@ -32,7 +36,13 @@ class PlanStep(Protocol):
     ) -> BitPlan: ...
 
 
-PLAN_STEPS: Mapping[str, type[Any]] = {"integer_only": IntegerOnly}
+PLAN_STEPS: Mapping[str, type[Any]] = {
+    "integer_only": IntegerOnly,
+    "adaquant": AdaQuant,
+    "qdrop": QDrop,
+    "qat": QAT,
+    "qfx": QFX,
+}
 
 
 def make_plan_steps(entries: Sequence[Any]) -> tuple[Any, ...]:
