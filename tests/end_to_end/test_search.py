@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -97,21 +98,39 @@ def test_a_sweep_over_hardware_and_search_becomes_one_comparison(tmp_path: Path)
     assert {path.suffix for path in (tmp_path / "comparison").iterdir()} >= {".csv", ".html", ".png"}
 
 
-@pytest.mark.parametrize("search", ["greedy", "random", "exact", "hawq_v3", "vdqs", "bisection"])
-def test_every_solver_of_the_menu_runs(finished: tuple[Path, Path, list[str]], search: str) -> None:
+SOLVERS = ("greedy", "random", "exact", "hawq_v3", "vdqs", "nsga3")
+QUICK = ["data.samples=100", "ptq=minmax", "formats=minifloats", "measured_plans=2", "sensitivity.samples=20"]
+
+
+def test_every_solver_of_the_menu_runs_on_the_embedded_network(tmp_path: Path) -> None:
+    """One process, one store: the sensitivities are measured once."""
+    run("qsim-search", "-m", f"search={','.join(SOLVERS)}", *QUICK, "hydra.sweep.dir=all", folder=tmp_path)
+    for job, solver in enumerate(SOLVERS):
+        table = pd.read_csv(tmp_path / "all" / str(job) / "results.csv")
+        assert table["found_by"].str.split().map(lambda names, solver=solver: solver in names).any(), solver
+    bisection = ["search=bisection", "search.target=0.95", "hydra.run.dir=bisection"]
+    run("qsim-search", *QUICK, *bisection, folder=tmp_path)
+    assert "bisection" in " ".join(pd.read_csv(tmp_path / "bisection" / "results.csv")["found_by"])
+
+
+def test_evolution_says_how_far_it_came_and_how_far_it_is_from_the_exact_front(
+    finished: tuple[Path, Path, list[str]],
+) -> None:
     folder, _, options = finished
-    more = {"bisection": ["search.target=0.5"], "random": ["search.samples=20"]}.get(search, [])
-    run(
-        "qsim-search",
-        *options,
-        *FEW,
-        f"search={search}",
-        *more,
-        f"hydra.run.dir=runs/{search}",
-        folder=folder,
-    )
-    found_by = pd.read_csv(folder / "runs" / search / "results.csv")["found_by"]
-    assert found_by.str.split().map(lambda names: search in names).any()
+    small = ["search=nsga2", "search.population=4", "search.generations=2", "hydra.run.dir=runs/nsga2"]
+    said = run("qsim-search", *options, *FEW, *small, folder=folder).stdout
+    assert "nsga2: hypervolume" in said and "above the exact front on average" in said
+    result = json.loads((folder / "runs" / "nsga2" / "search.json").read_text())
+    assert len(result["history"]) == 2 and {"mean", "worst", "hypervolume"} == set(result["details"]["gap"])
+
+
+def test_budgets_that_conflict_are_named_with_what_they_lack(finished: tuple[Path, Path, list[str]]) -> None:
+    folder, _, options = finished
+    budgets = "search.budgets={weight_bytes: 60, peak_sram_bytes: 100000}"
+    result = run("qsim-search", *options, *FEW, budgets, folder=folder, check=False)
+    assert result.returncode == 2
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("error:"))
+    assert "weight_bytes <= 60 (at least" in line and "raise weight_bytes by" in line
 
 
 def test_emulate_and_export_take_the_plans_of_a_run(finished: tuple[Path, Path, list[str]]) -> None:
@@ -138,6 +157,7 @@ def test_emulate_and_export_take_the_plans_of_a_run(finished: tuple[Path, Path, 
         (["+formats.rules=[{layers: nothing, spec: w8a8}]"], "matches no layer"),
         (["metric=top5"], "metric can be"),
         (["objective=luts"], "lut"),
+        (["formats.groups=[[conv1, nothing]]"], "formats.groups: pattern 'nothing' matches no layer"),
         (["fpga_zcu104"], "is not an option"),
         (["-m", "hardware=fpga_zcu104,fpga_zcu140"], "did you mean fpga_zcu104"),
     ],
