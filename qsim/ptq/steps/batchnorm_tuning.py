@@ -8,7 +8,11 @@ scale of each output, so that codes stay as they are, and the means' difference 
 A weight that several layers share keeps its scales, and each layer's bias its own mean.
 
 Variance is kept, not error: rounding loses energy where inputs are uncorrelated with it, and a least-squares
-scale (`ScaleRefit`) shrinks outputs further. With `ScaleRefit` after it this step is undone.
+scale (`ScaleRefit`) shrinks outputs further.
+
+After nearest rounding it is worth more than the mean alone (top-1 %, nearest / `BiasCorrection` / this step,
+ranges of least output error): DS-CNN W4A4 63.3 / 67.7 / 77.0, first and last layer at 8 bits 82.2 / 75.6 / 85.6;
+ResNet-8 W4A4 46.9 / 68.5 / 70.2, W4A8 52.8 / 72.1 / 74.5 (1,000 images). After GPTQ there is no difference.
 """
 
 from __future__ import annotations
