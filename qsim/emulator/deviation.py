@@ -75,18 +75,18 @@ class Deviation:
             )
         return float(total)
 
-    def along(self, slopes: Sequence[Values]) -> NDArray[np.float64]:
-        """Products with `slopes` ({activation: [draws, ...]} a batch), summed within each sample: flat, [draws *
-        samples] at most; samples of a batch are summed too where an activation has no sample axis.
+    def along(self, slopes: Sequence[Values], by_sample: Collection[str]) -> list[NDArray[np.float64]]:
+        """Products with `slopes` ({activation: [draws, ...]} a batch), summed within each sample: [draws, samples] a
+        batch, or [draws, 1], the whole batch summed, where an activation is not in `by_sample` (its first axis being
+        that of samples).
         """
         found = []
         for values, slope in zip(self.activations, slopes, strict=True):
             parts = [_products(slope[name], value) for name, value in values.items()]
-            if len({part.shape for part in parts}) > 1:
+            if not set(values) <= set(by_sample):
                 parts = [part.sum(1, keepdim=True) for part in parts]
-            if parts:
-                found.append(torch.stack(parts).sum(0).flatten().numpy())
-        return np.concatenate(found) if found else np.zeros(0)
+            found.append(torch.stack(parts).sum(0).numpy() if parts else np.zeros((1, 1)))
+        return found
 
     def flat(self, name: str, largest: int) -> NDArray[Any]:
         """At most about `largest` values of a tensor, evenly spaced."""
@@ -232,7 +232,7 @@ def _samples(recording: Recording) -> int:
 
 
 def _products(slopes: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """slopes [draws, samples, ...] times value [samples, ...], summed within each sample: [draws, samples]."""
+    """slopes [draws, n, ...] times value [n, ...], summed over all but the first axis: [draws, n]."""
     rows = value.reshape(len(value), 1, -1)
     by_sample = slopes.reshape(len(slopes), len(value), -1).transpose(0, 1)
     return (by_sample @ rows.mT)[..., 0].T.double()

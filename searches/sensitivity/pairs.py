@@ -115,10 +115,23 @@ def _from_responses(
     scan: Scan, pairs: Sequence[tuple[int, int]], column: str, track: Track
 ) -> list[LayerPair]:
     respond = responses(scan)
-    rows: list[list[Array]] = [[] for _ in scan.groups]
+    rows: list[list[list[Array]]] = [[] for _ in scan.groups]
     for trial in track(list(scan.trials())):
         rows[trial.takes[0][0]].append(respond(trial))
         trial.forget()
-    length = max((len(row) for group in rows for row in group), default=0)
-    matrices = [np.array([row if len(row) else np.zeros(length) for row in group]) for group in rows]
+    matrices = [np.array([_aligned(row, rows) for row in group]) for group in rows]
     return [LayerPair(i, j, column, matrices[i] @ matrices[j].T) for i, j in pairs]
+
+
+def _aligned(row: Sequence[Array], rows: Sequence[Sequence[Sequence[Array]]]) -> Array:
+    """One trial's responses as a vector that any other's can be multiplied with.
+
+    Sums over the samples of a batch where some trial has no others: products of different samples vanish on average.
+    """
+    shapes = [{other[batch].shape for group in rows for other in group} for batch in range(len(row))]
+    draws = [max(shape[0] for shape in of) for of in shapes]
+    parts = [
+        part if len(of) == 1 else np.broadcast_to(part.sum(1), (count,))
+        for part, of, count in zip(row, shapes, draws, strict=True)
+    ]
+    return np.concatenate([part.ravel() for part in parts])

@@ -247,6 +247,15 @@ def test_pairs_from_responses_estimate_the_measured_ones(tmp_path: Path) -> None
     assert (np.abs(free[0].values - measured[0].values) < 0.25 * bound).all()
 
 
+def test_every_kind_of_network_has_free_pairs(scene: dict[str, Any]) -> None:
+    groups = scene["groups"]
+    pairs = measure_pairs(**scene)
+    assert len(pairs) == len(groups) * (len(groups) - 1) // 2
+    for pair in pairs:
+        assert pair.values.shape == (len(groups[pair.first].choices), len(groups[pair.second].choices))
+        assert np.isfinite(pair.values).all()
+
+
 def test_joined_groups_follow_the_network(cnn: dict[str, Any]) -> None:
     names = [group.name for group in cnn["groups"]]
     assert names == ["conv", "dw", "fc"]

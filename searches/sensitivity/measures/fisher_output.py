@@ -21,8 +21,8 @@ DRAWS = 4
 MEMORY_BYTES = 300_000_000
 
 
-def responses(scan: Scan) -> Callable[[Trial], NDArray[Any]]:
-    """J' u . e of a trial: one number for each draw of u and sample (or batch, where tensors have no sample axis).
+def responses(scan: Scan) -> Callable[[Trial], list[NDArray[Any]]]:
+    """J' u . e of a trial: [draws of u, samples] a batch, or [draws, 1] where tensors have no sample axis.
 
     Linear in e: of errors at several layers together, the sum. Half the sum of squares, over draws and samples, is
     the predicted loss.
@@ -33,8 +33,11 @@ def responses(scan: Scan) -> Callable[[Trial], NDArray[Any]]:
     draws = min(DRAWS, max(1, affordable))
     slopes = few.node_derivatives.output_probes(draws, scan.seed)
 
-    def respond(trial: Trial) -> NDArray[Any]:
-        return trial.node_errors.along(slopes) * np.sqrt(scan.loss_unit / (draws * len(few.samples)))
+    by_sample = {name for name in few.node_outputs if scan.graph.sample_shapes[name][:1] == (1,)}
+    unit = np.sqrt(scan.loss_unit / (draws * len(few.samples)))
+
+    def respond(trial: Trial) -> list[NDArray[Any]]:
+        return [batch * unit for batch in trial.node_errors.along(slopes, by_sample)]
 
     return respond
 
@@ -43,7 +46,9 @@ def _prepare(scan: Scan) -> Callable[[Trial], Score]:
     respond = responses(scan)
 
     def score(trial: Trial) -> Score:
-        squares = np.square(respond(trial)) / 2  # in units of Evaluator.distance
+        squares = (
+            np.square(np.concatenate([batch.ravel() for batch in respond(trial)])) / 2
+        )  # in units of Evaluator.distance
         spread = float(squares.std(ddof=1) * np.sqrt(squares.size)) if squares.size > 1 else None
         return Score(float(squares.sum()), spread)
 
