@@ -25,10 +25,10 @@ def test_every_row_is_a_calibration_in_every_format(method: str, format_name: st
     assert set(METHODS[method].target) <= set(FORMATS) and set(METHODS[method].without) <= set(NETWORKS)
 
 
-def test_only_methods_that_draw_depend_on_the_seed() -> None:
+def test_what_draws_is_measured_with_several_seeds() -> None:
     for method in METHODS.values():
         first, second = (method.calibration("W4A4", seed) for seed in (0, 1))
-        assert (first == second) == (method.seeds == 1)
+        assert first == second or method.seeds > 1
 
 
 def test_a_cell_survives_its_file(tmp_path: Path) -> None:

@@ -104,6 +104,16 @@ def before(*names: Any, target: Sequence[str] = WEIGHTS_OF_4_BITS, **facts: Any)
     return Method({**SCALES, "before": list(names)}, target=target, **facts)
 
 
+def after(*names: Any, target: Sequence[str] = WEIGHTS_OF_4_BITS, **facts: Any) -> Method:
+    """A method that tunes a whole plan by gradients, from that of row "gptq"."""
+    options = {**SCALES, "steps": ["gptq", "bias_correction"], "after": list(names)}
+    return Method(options, base="gptq", target=target, **facts)
+
+
+NO_ANSWERS = {
+    "autoencoder": "its outputs are no logits to distil",
+    "lm": "token ids cannot be shifted or mixed",
+}
 CONVOLUTIONS = "its channels lie between layers with a nonlinear function between them"
 NO_STREAM = dict.fromkeys(("resnet8", "dscnn", "vww", "autoencoder"), CONVOLUTIONS)
 
@@ -139,4 +149,7 @@ METHODS: Mapping[str, Method] = {
     "online_hadamard": before({"online_hadamard": {"block": "BLOCK"}}, target=("W4A4", *BLOCKS)),
     "lorc": before({"lorc": {"spec": "WEIGHTS"}}),
     "svd_quant": before("svd_quant", target=("W4A4", "e2m1", *BLOCKS)),
+    "adaquant": after("adaquant", target=("W4A8", "W4A4")),
+    "qdrop": after("qdrop", target=("W4A4",), seeds=3),
+    "qat": after("qat", seeds=3, without=NO_ANSWERS),
 }
