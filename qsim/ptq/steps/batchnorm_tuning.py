@@ -5,7 +5,7 @@ ICML 2021, "Batch-normalization tuning": the statistics of a layer's outputs are
 network and fused again. Here the fusion is into what a plan stores: the standard deviations' ratio goes into the
 scale of each output, so that codes stay as they are, and the means' difference into its bias.
 
-A weight that several layers share keeps its scales, and each layer's bias its own mean.
+A weight that several layers share gets one gain for all of them, and each layer's bias its own mean.
 
 Variance is kept, not error: rounding loses energy where inputs are uncorrelated with it, and a least-squares
 scale (`ScaleRefit`) shrinks outputs further.
