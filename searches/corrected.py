@@ -156,8 +156,8 @@ class CorrectedSearch:
     def _step(self, problem: Problem, best: Selection) -> Choices | None:
         """The unmeasured neighbour of `best` with the least predicted loss for what it saves."""
         loss, cost = problem.objectives
-        neighbours = _neighbours(problem, best.choices)
-        totals = problem.totals(neighbours)
+        around = neighbours(problem, best.choices)
+        totals = problem.totals(around)
         saving = best.totals[cost] - totals[cost]
         worth = saving > SMALLEST_SAVING * abs(best.totals[cost])
         for name, budget in problem.budgets.items():
@@ -168,7 +168,7 @@ class CorrectedSearch:
         for index in np.lexsort((-saving, np.where(worth, rank, np.inf))):
             if not worth[index]:
                 return None
-            choices = tuple(int(choice) for choice in neighbours[index])
+            choices = tuple(int(choice) for choice in around[index])
             if choices not in self.known:
                 return choices
         return None
@@ -178,7 +178,7 @@ def _stage(label: str) -> str:
     return f"measuring plans ({label})"
 
 
-def _neighbours(problem: Problem, choices: Choices) -> NDArray[np.int64]:
+def neighbours(problem: Problem, choices: Choices) -> NDArray[np.int64]:
     """Every selection that differs in one group, or in one and by the next cheaper or dearer option of another."""
     here = np.array(choices)
     moves = [
