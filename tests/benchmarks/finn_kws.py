@@ -35,7 +35,7 @@ WEIGHT, FIRST, INNER = (
 """As the file's Quant nodes have them: narrow 3-bit weights, an 8-bit input, unsigned 3 bits after every ReLU."""
 CAVEAT = """The published rate includes the driver and the data mover, which the estimate does not: it should lie below
 the estimate of one sample at a time, and does. The Arty's processor is a soft MicroBlaze, which may be why the same
-network is slower there; our streaming design is the same on both. Published LUT counts were in no text that we found."""
+network is slower there; our streaming design is the same on both. Published LUT counts were in no text we found."""
 COLUMNS = ("lut", "lut_low90", "lut_high90", "ff", "bram18k", "dsp", "throughput_hz", "latency_s")
 
 

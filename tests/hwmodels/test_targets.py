@@ -15,13 +15,14 @@ import hwmodels
 from hwmodels.asic.array import sram_j_per_bit
 from hwmodels.asic.dataflow import systolic_cycles
 from hwmodels.cost import BY_NAME
-from hwmodels.datapath import accumulator, operand
+from hwmodels.datapath import accumulator, block_end_units, operand, output_units
 from hwmodels.fpga.fit_device import fastest_within_device
-from hwmodels.fpga.folding import fold
+from hwmodels.fpga.folding import Folding, fold
 from hwmodels.fpga.memory import place
-from hwmodels.fpga.streaming import Slices, packed_products
+from hwmodels.fpga.streaming import Slices, block_end_count, packed_products
+from hwmodels.pricing import price
 from hwmodels.units.carry import slices_of_product
-from hwmodels.workload import shape_of
+from hwmodels.workload import make_workload, shape_of
 from qsim import parse
 from qsim.errors import UserError
 from qsim.graph import Layer
@@ -435,3 +436,25 @@ def test_a_network_too_large_for_a_device_is_one_clear_error() -> None:
         fastest_within_device(hwmodels.load_target("fpga_ice40_hx8k"), RESNET8, *columns)
     with pytest.raises(UserError, match="only a fpga_streaming target"):
         fastest_within_device(hwmodels.load_target("asic_45nm"), RESNET8[:1], [spec], [spec], [spec], [None])
+
+
+def test_what_ends_a_block_is_counted_whole() -> None:
+    """A folded layer of one processing element still has a converter and a float adder of its own."""
+    w = operand(parse("mxfp4"))
+    ends = block_end_units(w, w, 32)
+    assert [unit.family for _, unit in ends] == ["int_to_fp", "mac_add_fp"]
+    assert block_end_units(operand(INT8), operand(INT8), 0) == ()
+    pair = make_workload([RESNET8[1]], *([parse("mxfp4")],) * 3, [None]).pairs[0]
+    assert [block_end_count(pair, Folding(pe, 12, 1)) for pe in (1, 3, 16)] == [1, 2, 6]
+    table, _ = costs("fpga_zcu104", "mxfp4", (RESNET8[1],))
+    assert table["lut"].iloc[0] > price("lut", ends)[0]
+
+
+def test_a_float_requantizer_multiplies_by_its_scale_before_it_rounds() -> None:
+    w = operand(parse("e4m3fn@channel:float32"))
+    acc = accumulator(None, w, w, 64)
+    families = [unit.family for _, unit in output_units(w, w, acc, w)]
+    assert families == ["int_to_fp", "fp_mul", "cvt_fp"]
+    assert output_units(w, w, acc, w)[1][1].mo == 3 + 8
+    powers = operand(parse("e4m3fn"))
+    assert [unit.family for _, unit in output_units(powers, powers, acc, powers)] == ["int_to_fp"]
