@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from searches.statistics import RESAMPLES, Interval, paired_difference
 from tests.benchmarks.ptq_table.measure import Bench, Cell
-from tests.benchmarks.ptq_table.rows import FORMATS, METHODS, NETWORKS, PLAIN
+from tests.benchmarks.ptq_table.rows import FINDINGS, FORMATS, METHODS, NETWORKS, PLAIN
 
 Array = NDArray[Any]
 Row = list[Cell]
@@ -69,6 +69,7 @@ def write_table(out: Path, found: Found, benches: Mapping[str, Bench], command: 
     table.round(6).to_csv(out / "ptq_table.csv", index=False)
     parts = [_head(table, command)]
     parts += [_network_part(table[table.network == network], benches[network]) for network in found]
+    parts.append("## What was looked into\n\n" + "\n".join(f"- {finding}" for finding in FINDINGS))
     (out / "ptq_table.md").write_text("\n\n".join(parts) + "\n")
 
 
@@ -112,15 +113,15 @@ def _entry(cells: Row, by_method: Mapping[str, Row], bench: Bench) -> dict[str, 
     plain = _measured(by_method, PLAIN, first.format)
     base = _measured(by_method, METHODS[first.method].base, first.format)
     entry |= {"plain_plan": plain and plain.plan, "base_plan": base and base.plan}
-    others = {
-        "difference": bench.float_scores.tolist(),
-        "over_plain": plain and plain.scores,
-        "over_base": base and base.scores,
-    }
-    for name, reference in others.items():
-        if reference is not None:
-            interval = _difference(first.scores, reference, bench)
-            entry |= {name: interval.value, f"{name}_low95": interval.low, f"{name}_high95": interval.high}
+    over = {"difference": _difference(first.scores, bench.float_scores, bench)}
+    if plain is not None:
+        over["over_plain"] = _difference(first.scores, plain.scores, bench)
+    if base is not None:
+        over["over_base"] = (
+            over["over_plain"] if base is plain else _difference(first.scores, base.scores, bench)
+        )
+    for name, interval in over.items():
+        entry |= {name: interval.value, f"{name}_low95": interval.low, f"{name}_high95": interval.high}
     return entry
 
 
@@ -129,7 +130,7 @@ def _measured(by_method: Mapping[str, Row], method: str, format_name: str) -> Ce
     return found[0] if found else None
 
 
-def _difference(scores: Sequence[Any], reference: Sequence[Any], bench: Bench) -> Interval:
+def _difference(scores: Any, reference: Any, bench: Bench) -> Interval:
     """Paired, 95 % bootstrap over samples."""
     ours, theirs = np.asarray(scores), np.asarray(reference)
     if np.array_equal(ours, theirs):
