@@ -177,7 +177,11 @@ class MainJob:
         return self.track(listed, "pairs", len(listed))
 
     def _problem(self, costs: OptionCosts, sensitivities: Sequence[Array]) -> Problem:
-        wanted = (*self.ledger.target.objectives, "weight_bytes", "bops")
+        wanted = (
+            *(name for name in self.ledger.target.objectives if name in costs.columns),
+            "weight_bytes",
+            "bops",
+        )
         return costs.problem(self.groups, sensitivities, self.objective, self.settings.budgets, wanted)
 
     def _search(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -31,20 +31,20 @@ PROBES = 3
 
 @dataclass(frozen=True, eq=False)
 class OptionCosts:
-    """columns[name][group][choice] in the cost's own unit and how groups combine; peak: bytes [choice] of each group
-    alive in each cut; pairs: what the formats of two groups add together.
+    """columns[name][group][choice] in the cost's own unit and how groups combine; peaks[name]: for each cut what each
+    of its groups adds, [choice]; pairs: what the formats of two groups add together.
     """
 
     columns: Mapping[str, list[Array]]
     rules: Mapping[str, Rule]
-    peak: tuple[Mapping[int, Array], ...] = ()
+    peaks: Mapping[str, tuple[Mapping[int, Array], ...]] = field(default_factory=dict)
     pairs: tuple[LayerPair, ...] = ()
 
     def check(self, names: Iterable[str], where: str) -> None:
         """Raises UserError for a cost that a search on this hardware cannot trade."""
         for name in names:
-            if name not in self.columns and name != PEAK:
-                known = ", ".join((*self.columns, PEAK))
+            if name not in self.columns and name not in self.peaks:
+                known = ", ".join((*self.columns, *self.peaks))
                 raise UserError(f"'{name}' is no cost that a search on {where} can trade: {known}")
 
     def problem(
@@ -66,15 +66,15 @@ class OptionCosts:
             cuts={n: [[g] for g in range(len(groups))] for n in names if self.rules[n] == "max"},
             pairwise=[pair for pair in (*self.pairs, *pairs) if pair.column in (SENSITIVITY, *names)],
         )
-        if PEAK in (objective, *budgets, *wanted):
-            problem = replace(problem, peaks={**problem.peaks, PEAK: self._peak()})
+        counted = [name for name in self.peaks if name in (objective, *budgets, *wanted)]
+        problem = replace(problem, peaks={**problem.peaks, **{name: self._peak(name) for name in counted}})
         return problem.with_objectives(SENSITIVITY, objective).with_budgets(budgets)
 
-    def _peak(self) -> Peak:
-        flat = [values for cut in self.peak for values in cut.values()]
-        integers, scale = to_integers(flat, PEAK)
+    def _peak(self, name: str) -> Peak:
+        cuts = self.peaks[name]
+        integers, scale = to_integers([values for cut in cuts for values in cut.values()], name)
         rows = iter(integers)
-        return Peak(tuple({group: next(rows) for group in cut} for cut in self.peak), scale)
+        return Peak(tuple({group: next(rows) for group in cut} for cut in cuts), scale)
 
 
 def price(ledger: Ledger, groups: Sequence[Candidates], *, conversions: bool = False) -> OptionCosts:
@@ -94,8 +94,8 @@ def price(ledger: Ledger, groups: Sequence[Candidates], *, conversions: bool = F
     ]
     summed = [name for name, rule in rules.items() if rule == "sum" and name != "weight_bytes"]
     pairs = tuple(_conversions(ledger, groups, summed)) if conversions else ()
-    cuts = choice_cuts(ledger.cuts, groups)
-    return OptionCosts(columns, {**rules, "weight_bytes": "sum"}, cuts, pairs)
+    peaks = {PEAK: choice_cuts(ledger.cuts, groups), **_streaming_latency(ledger.target, tables)}
+    return OptionCosts(columns, {**rules, "weight_bytes": "sum"}, peaks, pairs)
 
 
 def combination_rules(target: Target, tables: Sequence[Sequence[pd.DataFrame]]) -> dict[str, Rule]:
@@ -122,6 +122,29 @@ def combination_rules(target: Target, tables: Sequence[Sequence[pd.DataFrame]]) 
                 rules[name] = rule
                 break
     return rules
+
+
+def _streaming_latency(
+    target: Target, tables: Sequence[Sequence[pd.DataFrame]]
+) -> dict[str, tuple[Mapping[int, Array], ...]]:
+    """Seconds of a sample through layers that work at once: every layer's fill, and the rest of the slowest.
+
+    One cut a layer: were that one the slowest. Empty where a target's latency is no such sum.
+    """
+    if target.kind != "fpga_streaming":
+        return {}
+    fills = [np.array([table["fill_cycles"].sum() for table in row]) for row in tables]
+    clock_hz = (
+        target.design.clock_hz
+    )  # what the design is folded for; its layers reach it, or the plan says so
+    cuts = []
+    for group, row in enumerate(tables):
+        for layer in range(len(row[0])):
+            slowest = np.array([(table["cycles"] - table["fill_cycles"]).iloc[layer] for table in row])
+            cuts.append(
+                {g: (fill + slowest if g == group else fill) / clock_hz for g, fill in enumerate(fills)}
+            )
+    return {"latency_s": tuple(cuts)}
 
 
 def _conversions(ledger: Ledger, groups: Sequence[Candidates], summed: Sequence[str]) -> Iterable[LayerPair]:

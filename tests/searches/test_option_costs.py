@@ -16,7 +16,7 @@ from tests.searches.jobs import parts_of, random_choices, small_job
 @pytest.mark.parametrize(
     "target, cost", [("fpga_zcu104", "lut"), ("asic_45nm", "energy_j"), ("asic_45nm", "area_um2"),
                      ("asic_45nm", "latency_s"), ("fpga_zcu104_array", "lut"), ("fpga_zcu104", "weight_bytes"),
-                     ("mcu_cortex_m4", PEAK)],
+                     ("mcu_cortex_m4", PEAK), ("fpga_zcu104", "latency_s")],
 )  # fmt: skip
 def test_with_conversions_a_selection_costs_what_its_plan_costs(
     tmp_path: Path, target: str, cost: str
