@@ -69,7 +69,7 @@ LM_MENU = ("w8a8", "w4a8", "w4a4", "w3a3", "e4m3", "mxfp4")
 NETWORKS = {
     "resnet8": Network("resnet8_cifar10", Preprocessing(axes=(0, 3, 1, 2)), "top1", (100, 500, 50)),
     "dscnn": Network("dscnn_kws", Preprocessing(reshape=(-1, 1, 49, 10)), "top1", (100, 500, 50)),
-    "vww": Network("mobilenetv1_vww", Preprocessing(axes=(0, 3, 1, 2), std=255.0), "top1", (50, 200, 20)),
+    "vww": Network("mobilenetv1_vww", Preprocessing(axes=(0, 3, 1, 2), std=255.0), "top1", (50, 200, 10)),
     "lm": Network("stories260k_lm", Preprocessing(), "perplexity", (3, 8, 1), LM_MENU, 20, ("taylor2",)),
 }
 
