@@ -18,29 +18,31 @@ PAIRED, CLADO = "fisher_output + pairs", "kl + neighbours' pairs, measured"
 
 
 DRAWN_SETS = 200  # of the bootstrap
-VERDICT = """**Believe `kl`.** (`distance`, the default of qsim-search, is `kl` where the metric classifies, `noise` elsewhere.) On
-samples that it has not seen it ranks choices one at a time with Spearman 0.99-1.00 on every network and rounding below,
-and sums of it rank whole mixed plans best or within the interval of the best: ResNet-8 0.90, DS-CNN 0.98 (0.97 with
-gptq), language model 0.99.
+VERDICT = """**Believe `kl`.** (`distance`, the default of qsim-search, is `kl` where the metric classifies, `noise`
+elsewhere.) On samples that it has not seen it ranks choices one at a time with Spearman 0.99-1.00 on
+every network and rounding below, and sums of it rank whole mixed plans best or within the interval of
+the best: ResNet-8 0.90, DS-CNN 0.98 (0.97 with gptq), language model 0.99.
 
-- Without running the network a format: `fisher_output`, 0.99 one at a time on the image and speech networks whatever
-  the rounding, 0.97 on the language model, where three sequences are few draws to average over (0.83 summed).
-- `fisher` and `hessian` (HAWQ-V2's form) cost one or two backward passes a sample: 0.97-0.99 under nearest rounding, but
-  0.95 one at a time and 0.83-0.91 summed under gptq, whose errors within a layer cancel and which a diagonal cannot see.
-  Hutchinson's estimator with signs over all weights at once had standard errors as large as the traces and gave 0.31
-  (-0.46 summed) on ResNet-8; drawn in output space it gives 0.99 (0.87).
+- Without running the network a format: `fisher_output`, 0.99 one at a time on the image and speech
+  networks whatever the rounding, 0.97 on the language model, where three sequences are few draws to
+  average over (0.83 summed).
+- `fisher` and `hessian` (HAWQ-V2's form) cost one or two backward passes a sample: 0.97-0.99 under
+  nearest rounding, but 0.95 one at a time and 0.83-0.91 summed under gptq, whose errors within a layer
+  cancel and which a diagonal cannot see. Hutchinson's estimator with signs over all weights at once had
+  standard errors as large as the traces and gave 0.31 (-0.46 summed) on ResNet-8; drawn in output space
+  it gives 0.99 (0.87).
 - `taylor2` is as good as `kl` and dearer. `noise` and `mse` of the output lose a little among layers.
-- Not to be trusted across layers (column *layers*): `sqnr`, `entropy`, `taylor1`, and the task's own `loss` on a hundred
-  samples, whose steps are too coarse for single layers (0.55 on DS-CNN). On mixed plans they gain because those plans
-  differ in bits.
-- Pairwise terms did not pay. All pairs from one scan (`fisher_output + pairs`) rank mixed plans worse than the sums
-  without them on every network. Neighbours' pairs measured as in CLADO (2025 runs, 59 s against 3 s) leave DS-CNN's 0.98
-  and raise its better half from 0.92 to 0.96, inside the intervals.
-- A measured scan from a recording computes 0.51-0.57 of the layers' MACs (what lies behind the changed layer must run)
-  in 0.46-0.69 of the seconds; `fisher_output` needs 0.05-0.18 of the MACs.
+- Not to be trusted across layers (column *layers*): `sqnr`, `entropy`, `taylor1`, and the task's own
+  `loss` on a hundred samples, whose steps are too coarse for single layers (0.55 on DS-CNN). On mixed
+  plans they gain because those plans differ in bits.
+- Pairwise terms did not pay. All pairs from one scan (`fisher_output + pairs`) rank mixed plans worse
+  than the sums without them on every network. Neighbours' pairs measured as in CLADO (2025 runs, 59 s
+  against 3 s) leave DS-CNN's 0.98 and raise its better half from 0.92 to 0.96, inside the intervals.
+- A measured scan from a recording computes 0.51-0.57 of the layers' MACs (what lies behind the changed
+  layer must run) in 0.46-0.69 of the seconds; `fisher_output` needs 0.05-0.18 of the MACs.
 
-Not measured here for want of time: rounding `gptq` on ResNet-8 and on the language model (the command does it). Timed
-scans are of rounding `mse`."""
+Not measured here for want of time: rounding `gptq` on ResNet-8 and on the language model (the command
+does it). Timed scans are of rounding `mse`."""
 
 
 def write_report(reuse: Mapping[str, Mapping[str, float]], results: Results, version: str) -> str:
