@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -98,18 +99,23 @@ class MainJob:
             self._measure_menu()
             claim = "every entry of the menu in all layers, nothing mixed"
             return self._outcome(SearchResult((), "uniform", "feasible", claim=claim), pd.DataFrame())
+        self._check_budgets(costs)
         table = self._sensitivities()
         sensitivities = by_group(table, self.groups, self.settings.sensitivity_measure)
         costs = replace(costs, pairs=(*costs.pairs, *self._pairs(sensitivities)))
-        problem = self._problem(costs, sensitivities)
-        if not (feasible := front.solve(problem)).selections:
-            raise UserError(f"no plan meets the budgets: {feasible.claim}")
         found = self._search(costs, sensitivities, self._measure_menu())
         if self.settings.solver != "ilp":
-            found = self._solve_otherwise(problem, found)
+            found = self._solve_otherwise(self._problem(costs, sensitivities), found)
             for selection in self.track(found.selections, "measuring plans", len(found.selections)):
                 self.ledger.record(self._parts(selection.choices), self.settings.solver)
         return self._outcome(found, table)
+
+    def _check_budgets(self, costs: OptionCosts) -> None:
+        """Before anything is measured. Raises UserError that says which budgets conflict and by how much."""
+        nothing = [np.zeros(len(group.choices)) for group in self.groups]
+        found = front.solve(self._problem(costs, nothing))
+        if not found.selections:
+            raise UserError(f"no plan meets the budgets: {found.claim}")
 
     def expected_steps(self) -> dict[str, int]:
         """Steps of the stages that are known beforehand, by their description, for a progress bar."""
