@@ -244,7 +244,7 @@ def _finished(layer: Layer, graph: Graph, samples: int) -> Layer:
         added=layer.node in graph.added,
         macs=layer.macs // samples if layer.macs % samples == 0 else layer.macs,
         input_shape=_without_batch(graph.sample_shapes[layer.input], samples),
-        output_shape=_without_batch(graph.sample_shapes[node.outputs[0]], samples),
+        output_shape=_without_batch(graph.sample_shapes[layer.output], samples),
         weight_shape=weight_shape if is_parameter else _without_batch(weight_shape, samples),
         parameters=held,
     )

@@ -92,6 +92,12 @@ def test_recurrent_layers_have_two_products(tmp_path: Path) -> None:
     assert frozenset({"h", "yh"}) in share_groups(graph)
 
 
+def test_a_recurrent_layer_of_which_only_the_last_state_is_read(tmp_path: Path) -> None:
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], name="lstm", hidden_size=4)
+    graph = load([node], real(5, 2, 3), {"w": real(1, 16, 3), "r": real(1, 16, 4)}, tmp_path, shape=[5, 2, 3])
+    assert [(layer.name, layer.output) for layer in graph.layers] == [("lstm", "y"), ("lstm/recurrent", "y")]
+
+
 def test_a_cache_that_a_concat_extends_is_a_state(tmp_path: Path) -> None:
     node = helper.make_node("Concat", ["past", "x"], ["grown"], axis=1)
     model = make_model([node], {"x": real(1, 1, 4), "past": (real(1, 3, 4), [1, "length", 4])}, ["grown"])
