@@ -93,7 +93,9 @@ class MainJob:
     def run(self) -> Outcome:
         """Search and measure; raises UserError where no plan meets the budgets."""
         options = self.settings.options
-        costs = option_costs.price(self.ledger, self.groups, conversions=bool(options.get("conversions")))
+        costs = option_costs.price(
+            self.ledger, self.groups, conversions=bool(options.get("conversions", True))
+        )
         costs.check((self.objective, *self.settings.budgets), self.ledger.target.name)
         if self.settings.solver == "uniform":
             self._measure_menu()
