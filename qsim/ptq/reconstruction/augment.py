@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
+from qsim.errors import UserError
+
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 SHIFT = 8  # images move by up to one such part of their sides
 
@@ -62,3 +64,11 @@ def mix(samples: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 AUGMENTATIONS: Mapping[str, Augment] = {"shift": shift, "mirror": mirror, "mix": mix}
+
+
+def check_augmentations(names: Sequence[str]) -> tuple[str, ...]:
+    """`names`; UserError for one that is unknown."""
+    unknown = [name for name in names if name not in AUGMENTATIONS]
+    if unknown:
+        raise UserError(f"ptq.after: augment '{unknown[0]}' is unknown; there are {', '.join(AUGMENTATIONS)}")
+    return tuple(names)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from qsim.plan import BitPlan
+from qsim.ptq.reconstruction.augment import augmented
 from qsim.ptq.reconstruction.fit import Rates, fit, leaves_of, relative_error
 from qsim.ptq.reconstruction.network import QuantizedNetwork, Values, float_values
 from qsim.ptq.reconstruction.segments import Segment
@@ -24,18 +25,24 @@ if TYPE_CHECKING:
     from qsim.ptq.walk import Track
 
 Array = NDArray[Any]
+HELD_OUT = 0.2
 STREAM = 25  # samples that run at once where nothing is learned
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How every segment is tuned. drop: the share of activations left as they are in training (QDrop)."""
+    """How every segment is tuned.
+
+    drop: the share of activations left as they are in training (QDrop). augment: what is done to a segment's inputs
+    (qsim.ptq.reconstruction.augment), the float32 segment giving what should come out.
+    """
 
     kind: type[LearnedWeight]
     rates: Rates
     iterations: int
     batch: int
     drop: float = 0.0
+    augment: tuple[str, ...] = ()
 
 
 def tune_segments(
@@ -50,21 +57,22 @@ def tune_segments(
 ) -> BitPlan:
     """The plan after all segments.
 
-    A segment whose error on the calibration data did not fall stays as it was, and so does the plan if the error of
-    the network's outputs did not.
+    A share HELD_OUT of the calibration samples is not learned from. A segment whose error on them did not fall stays
+    as it was; so does the plan if the error of the network's outputs on all samples did not fall.
     """
     exact = {name: torch.from_numpy(array) for name, array in inputs.items()}
     ours = dict(exact)
     network = QuantizedNetwork(graph, plan, first_samples(graph, exact), recipe.kind)
     first = outputs_of(network, ours)
     generator = torch.Generator().manual_seed(seed)
+    held, seen = split_samples(graph, len(next(iter(exact.values()))), generator)
     for index, segment in enumerate(track(segments, "tuning segments", len(segments)) if track else segments):
         tuned = _Tuned(network, segment, recipe, generator)
         targets = streamed(graph, exact, segment.inputs, tuned.exact)
-        start = tuned.error(ours, targets)
+        start = tuned.error(_samples(ours, held), _samples(targets, held))
         before = [leaf.clone() for leaf in leaves_of(network, segment)]
-        tuned.fit(exact, ours, targets)
-        if not tuned.error(ours, targets) < start:
+        tuned.fit(_samples(exact, seen), _samples(ours, seen), _samples(targets, seen))
+        if not tuned.error(_samples(ours, held), _samples(targets, held)) < start:
             for leaf, value in zip(leaves_of(network, segment), before, strict=True):
                 leaf.copy_(value)
         exact |= targets
@@ -72,6 +80,23 @@ def tune_segments(
         later = {name for after in segments[index + 1 :] for name in after.inputs} | set(graph.outputs)
         exact, ours = ({name: side[name] for name in side if name in later} for side in (exact, ours))
     return network.stored() if relative_error(ours, exact) < relative_error(first, exact) else plan
+
+
+def split_samples(
+    graph: Graph, samples: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the samples that judge and of those to learn from; too few to divide, or of a network that runs
+    fixed batches, serve as both.
+    """
+    order = torch.randperm(samples, generator=generator)
+    count = int(samples * HELD_OUT)
+    if count == 0 or isinstance(graph.tensors[graph.inputs[0]].shape[0], int):
+        return order, order
+    return order[:count], order[count:]
+
+
+def _samples(values: Values, chosen: torch.Tensor) -> Values:
+    return {name: value[chosen] for name, value in values.items()}
 
 
 def outputs_of(network: QuantizedNetwork, inputs: Values) -> Values:
@@ -105,12 +130,16 @@ class _Tuned:
         samples = len(next(iter(targets.values())))
         batches = shuffled(samples, batch_of(self.network.graph, self.recipe.batch), self.generator)
 
+        names = self.segment.inputs
+
         def draw() -> tuple[Values, Values]:
             chosen = next(batches)
-            values = {
-                name: self._mixed(exact[name][chosen], ours[name][chosen]) for name in self.segment.inputs
-            }
-            return values, {name: target[chosen] for name, target in targets.items()}
+            pair = {f"exact {name}": exact[name][chosen] for name in names}
+            pair |= {f"ours {name}": ours[name][chosen] for name in names}
+            pair = augmented(pair, self.recipe.augment, self.generator)
+            left, right = ({name: pair[f"{side} {name}"] for name in names} for side in ("exact", "ours"))
+            goal = self.exact(left) if self.recipe.augment else {n: t[chosen] for n, t in targets.items()}
+            return {name: self._mixed(left[name], right[name]) for name in names}, goal
 
         recipe = self.recipe
         how = recipe.rates, recipe.iterations
@@ -118,7 +147,7 @@ class _Tuned:
 
     def _mixed(self, exact: torch.Tensor, ours: torch.Tensor) -> torch.Tensor:
         """The inputs of a segment are dropped too: to those of the float32 network (QDrop, section 4.3)."""
-        if self.recipe.drop == 0.0 or exact is ours:
+        if self.recipe.drop == 0.0:
             return ours
         return torch.where(torch.rand(ours.shape, generator=self.generator) < self.recipe.drop, exact, ours)
 

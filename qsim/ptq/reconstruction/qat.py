@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from qsim.errors import UserError
 from qsim.plan import BitPlan
-from qsim.ptq.reconstruction.augment import AUGMENTATIONS, augmented
+from qsim.ptq.reconstruction.augment import augmented, check_augmentations
 from qsim.ptq.reconstruction.fit import Rates, fit, relative_error
 from qsim.ptq.reconstruction.network import QuantizedNetwork, Values, float_values
 from qsim.ptq.reconstruction.part_by_part import STREAM, batch_of, first_samples, shuffled
@@ -42,20 +42,15 @@ class QAT:
     A result of no less loss than the plan, on the calibration data as they are, is discarded.
     """
 
-    iterations: int = 300
+    iterations: int = 150
     batch: int = 32
     rate: float = 0.002
     divergence: float = 1.0
-    augment: tuple[str, ...] = ("shift", "mix")
+    augment: tuple[str, ...] = ()
     moves_points: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "augment", tuple(self.augment))
-        unknown = [name for name in self.augment if name not in AUGMENTATIONS]
-        if unknown:
-            raise UserError(
-                f"ptq.after qat: augment '{unknown[0]}' is unknown; there are {', '.join(AUGMENTATIONS)}"
-            )
+        object.__setattr__(self, "augment", check_augmentations(self.augment))
         if self.iterations < 1 or self.batch < 1 or self.rate < 0 or self.divergence < 0:
             raise UserError(
                 "ptq.after qat: iterations and batch must be at least 1, rate and divergence at least 0, "
