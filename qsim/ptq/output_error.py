@@ -30,7 +30,12 @@ FACTORS = np.linspace(0.1, 1.0, 19)
 
 
 def scale_by_output(graph: Graph, readers: Sequence[Layer], seen: Range, spec: Spec) -> ScaleAndZero:
-    """(scale, zero point) of an activation with static scale a tensor; readers: layers with weights in `graph`."""
+    """(scale, zero point) of an activation with static scale a tensor; readers: layers with weights in `graph`.
+
+    Readers that a transform added, a low-rank branch say, have no voice beside the user's own: each reader's error
+    counts in units of its own output, and a branch's is small.
+    """
+    readers = [layer for layer in readers if not layer.added] or readers
     low, high = min(seen.minimum, 0.0), max(seen.maximum, 0.0)
     factors = POWER_FACTORS if spec.scale is not None and spec.scale.is_power_of_two else FACTORS
     ends = [(low * factor, high * factor) for factor in factors]
