@@ -16,15 +16,15 @@ GPTQ = Calibration(activations="output", steps=["gptq", "coordinate_descent", "b
 
 
 @pytest.mark.slow
-def test_reconstruction_brings_two_bits_closer(shared: Path) -> None:
-    """Roundings learned over blocks, from the GPTQ solution, on data that calibration has not seen."""
+def test_fine_tuning_brings_two_bits_closer(shared: Path) -> None:
+    """The whole network fine-tuned from the GPTQ solution, judged on data that calibration has not seen."""
     folder = shared / "zoo" / "dscnn_kws"
     graph = qsim.load_model(folder / "model.onnx")
     data = load_npz(folder / "data.npz", graph, Preprocessing(reshape=(-1, 1, 49, 10))).head(400)
     specs = uniform_specs(graph, "int2@channel:float32", "uint8+zp@tensor:float32")
     builder = PlanBuilder.calibrate(graph, data.calibration, GPTQ)
     plan, inputs = builder.build(specs), dict(data.evaluation)
-    (step,) = make_plan_steps([{"brecq": {"iterations": 60}}])
+    (step,) = make_plan_steps([{"qat": {"iterations": 60}}])
     tuned = step(graph, plan, data.calibration, seed=0, track=None)
     reference = qsim.emulate(graph, None, inputs).output.argmax(1)
     before, after = (
