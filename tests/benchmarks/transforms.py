@@ -80,7 +80,9 @@ CELLS = {
         for bits in (8, 6, 4)
     },
     **{
-        f"smooth_lm_w{bits}a{a}": Cell("lm", f"int{bits}@channel:float32", f"int{a}@tensor:float32", SMOOTH, (), "minmax")
+        f"smooth_lm_w{bits}a{a}": Cell(
+            "lm", f"int{bits}@channel:float32", f"int{a}@tensor:float32", SMOOTH, (), "minmax"
+        )
         for bits, a in ((8, 8), (4, 8), (8, 6), (8, 4))
     },
     "rotation_lm_w4a4": Cell("lm", "int4@channel:float32", "int4@token:float32", _rotations(64)),

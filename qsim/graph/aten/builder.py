@@ -59,7 +59,12 @@ class Builder:
         names = tuple(self.tensor(value) if value is not None else None for value in inputs)
         base = name or self._unique(self.current.name)
         results = (base,) if outputs == 1 else tuple(f"{base}.{i}" for i in range(outputs))
-        given = {key: value for key, value in attributes.items() if value is not None}
+        # ONNX holds attributes in float32: the same number whether a network comes from a module or from a file.
+        given = {
+            key: float(np.float32(value)) if isinstance(value, float) else value
+            for key, value in attributes.items()
+            if value is not None
+        }
         self.nodes.append(Node(self._node_name(op, base), op, names, results, given))
         self._names.add(base)
         return results[0] if outputs == 1 else list(results)

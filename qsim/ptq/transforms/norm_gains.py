@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsim.graph.edit import GraphEdit
+from qsim.ptq.transforms.channel_space import channel_space
 from qsim.ptq.transforms.layer_inputs import LayerInput, layer_inputs
 from qsim.ptq.transforms.reader_bias import add_to_bias
-from qsim.ptq.transforms.slots import slot_array
+from qsim.ptq.transforms.slots import scale_slot, slot_array
 
 if TYPE_CHECKING:
     from qsim.graph import Graph, Node
@@ -31,15 +32,29 @@ def fold_norm_gains(graph: Graph) -> Graph:
         output = node.outputs[0]
         readers = [entry for entry in entries if entry.tensor == output]
         known = {entry.layer.node for entry in readers}
-        if not readers or output in graph.outputs or {n.name for n in graph.consumers[output]} != known:
+        if node.op not in (*_NORMS, "Mul") or output in graph.outputs:
             continue
-        if any(entry.axis != len(graph.sample_shapes[output]) - 1 for entry in readers):
+        if not readers or {other.name for other in graph.consumers[output]} != known:
+            _fold_through(edit, graph, node)
+        elif any(entry.axis != len(graph.sample_shapes[output]) - 1 for entry in readers):
             continue
-        if node.op in _NORMS and edit.is_parameter(node.name, 1):
+        elif node.op in _NORMS and edit.is_parameter(node.name, 1):
             _fold_node(edit, node, readers)
         elif node.op == "Mul":
             _fold_factor(edit, graph, node, readers)
     return edit.finish()
+
+
+def _fold_through(edit: GraphEdit, graph: Graph, node: Node) -> None:
+    """Fold the positive gain of a normalisation that layers read after a mean over positions or the like."""
+    if node.op not in _NORMS or not edit.is_parameter(node.name, 1):
+        return
+    space = channel_space(graph, node.outputs[0], len(graph.sample_shapes[node.outputs[0]]) - 1, "scale")
+    gain = edit.array(node.name, 1).astype(np.float64).reshape(-1)
+    if space is not None and len(gain) == space.channels and (gain > 0).all():
+        for slot in space.slots:
+            scale_slot(edit, slot, 1 / gain)
+        edit.set_array(node.name, 1, np.ones_like(gain))  # exactly
 
 
 def _fold_node(edit: GraphEdit, node: Node, readers: list[LayerInput]) -> None:
