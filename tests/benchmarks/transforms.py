@@ -38,6 +38,8 @@ NETWORKS = {
 }
 UINT8, NVINT4 = "uint8+zp@tensor:float32", "int4@block16:e4m3fn@tensor:float32"
 
+GPTQ = ("gptq", "coordinate_descent", "bias_correction")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -94,6 +96,11 @@ CELLS = {
     "rotation_dscnn_nvint4": Cell("dscnn", NVINT4, NVINT4, ((), (_block(16),))),
     "rotation_resnet8_mxfp4": Cell("resnet8", "mxfp4", "mxfp4", ((), (_block(32),))),
     "rotation_dscnn_mxfp4": Cell("dscnn", "mxfp4", "mxfp4", ((), (_block(32),))),
+    **{
+        f"gptq_{net}_{name}": Cell(net, spec, spec, ((), (_block(block),)), GPTQ)
+        for net in ("resnet8", "dscnn", "lm")
+        for name, spec, block in (("nvint4", NVINT4, 16), ("mxfp4", "mxfp4", 32))
+    },
     "repq_lm_w8a4": Cell("lm", "int8@channel:float32", "uint4+zp@tensor:float32", REPQ, (), "minmax"),
     "sort_lm_mxint4": Cell("lm", "int4@block32:e8m0", "int4@block32:e8m0", SORTS),
     "sort_lm_mxfp4": Cell("lm", "mxfp4", "mxfp4", SORTS),
