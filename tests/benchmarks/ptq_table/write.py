@@ -278,13 +278,11 @@ def sentence(own: pd.DataFrame, target: Sequence[str], unit: str, factor: float,
     over = "over_plain" if base == PLAIN else "over_base"
     verdicts = [verdict(cell, higher, over) for _, cell in compared.iterrows()]
     helps, hurts = verdicts.count(1), verdicts.count(-1)
-    word = (
-        "helps"
-        if helps > 2 * hurts and 3 * helps >= len(compared)
-        else "hurts"
-        if hurts > helps
-        else "does not help"
-    )
+    word = "does not help"
+    if helps > 2 * hurts and 3 * helps >= len(compared):
+        word = "helps"
+    elif hurts > helps and 2 * hurts >= len(compared):
+        word = "hurts"
     if base == PLAIN and len(aimed) == len(own):
         return f"{text}: it {word}."
     beside = "" if base == PLAIN else f" against row {base}"
