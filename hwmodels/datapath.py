@@ -87,6 +87,25 @@ class Accumulator:
         return self.exponent > 0
 
 
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Operands of a multiply-accumulate and where it is summed."""
+
+    w: Operand
+    a: Operand
+    acc: Accumulator
+
+    @property
+    def block(self) -> int:
+        """Values along the reduction that share one scale, 0 for none."""
+        return min((x.block for x in (self.w, self.a) if x.block), default=0)
+
+
+def guard_bits(reduction: int) -> int:
+    """Bits by which a sum of `reduction` products is wider than one."""
+    return ceil(log2(max(reduction, 1)))
+
+
 def _as_float(x: Operand) -> tuple[int, int]:
     """Exponent and mantissa bits; an integer is a significand with a one-bit exponent."""
     if x.kind == "float":
@@ -109,7 +128,7 @@ def accumulator(spec: Spec | None, w: Operand, a: Operand, reduction: int) -> Ac
         if isinstance(element, Float):
             return Accumulator(element.bits, element.exponent, element.mantissa)
         return Accumulator(element.bits)
-    guard = ceil(log2(max(reduction, 1)))
+    guard = guard_bits(reduction)
     if w.block or a.block:
         return Accumulator(32, 8, 23)
     if w.kind == "float" or a.kind == "float":

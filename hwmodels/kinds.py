@@ -1,4 +1,4 @@
-"""The kinds of targets: their design facts, the function that prices a layer, and how totals are derived."""
+"""The kinds of targets: their design facts, the function that prices layers, and how totals are derived."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hwmodels.asic import array as asic
+from hwmodels.columns import Costs
 from hwmodels.fpga import array as fpga_array
 from hwmodels.fpga import streaming
 from hwmodels.fpga.device import Fpga
 from hwmodels.mcu import core as mcu
-from hwmodels.storage import Row
-from hwmodels.workload import Pair
+from hwmodels.workload import Pairs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Derive = Callable[["pd.DataFrame", Mapping[str, float], Any], Row]
+Totals = dict[str, float]
+"""Costs of a whole network by column name."""
+Derive = Callable[["pd.DataFrame", Mapping[str, float], Any], Totals]
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,12 @@ class Kind:
     """design: the dataclass a YAML of this kind fills."""
 
     design: type
-    layer_cost: Callable[[Pair, Any], Row]
+    layer_costs: Callable[[Pairs, Any], Costs]
     derive: Derive
     objectives: tuple[str, ...]
 
 
-def derive_streaming(costs: pd.DataFrame, totals: Mapping[str, float], fpga: Fpga) -> Row:
+def derive_streaming(costs: pd.DataFrame, totals: Mapping[str, float], fpga: Fpga) -> Totals:
     """Layers overlap: the slowest sets the rate; one sample takes every layer's fill and the rest of the slowest."""
     cycles = float(costs["cycles"].max())
     sample = float((costs["cycles"] - costs["fill_cycles"]).max()) + totals["fill_cycles"]
@@ -44,9 +46,9 @@ def derive_streaming(costs: pd.DataFrame, totals: Mapping[str, float], fpga: Fpg
     }
 
 
-def derive_sequential(costs: pd.DataFrame, totals: Mapping[str, float], design: Any) -> Row:
+def derive_sequential(costs: pd.DataFrame, totals: Mapping[str, float], design: Any) -> Totals:
     """Layers run one after the other on one piece of hardware."""
-    derived: Row = {"cycles": float(costs["cycles"].sum())}
+    derived: Totals = {"cycles": float(costs["cycles"].sum())}
     for suffix in ("", "_low90", "_high90"):
         if "latency_s" + suffix in costs:
             derived["latency_s" + suffix] = float(costs["latency_s" + suffix].sum())
@@ -55,7 +57,7 @@ def derive_sequential(costs: pd.DataFrame, totals: Mapping[str, float], design: 
     return derived | {"throughput_hz": rate, "power_w": totals["energy_j"] * rate + static}
 
 
-def derive_array(costs: pd.DataFrame, totals: Mapping[str, float], fpga: Fpga) -> Row:
+def derive_array(costs: pd.DataFrame, totals: Mapping[str, float], fpga: Fpga) -> Totals:
     """One array for all layers: each of its resources is the largest that any layer needs."""
     shared = {
         name + suffix: float(costs[name + suffix].max())
@@ -69,25 +71,25 @@ def derive_array(costs: pd.DataFrame, totals: Mapping[str, float], fpga: Fpga) -
 KINDS: dict[str, Kind] = {
     "fpga_streaming": Kind(
         Fpga,
-        streaming.layer_cost,
+        streaming.layer_costs,
         derive_streaming,
         ("lut", "energy_j", "weight_bytes", "latency_s"),
     ),
     "fpga_array": Kind(
         Fpga,
-        fpga_array.layer_cost,
+        fpga_array.layer_costs,
         derive_array,
         ("latency_s", "energy_j", "weight_bytes", "lut"),
     ),
     "asic_array": Kind(
         asic.Array,
-        asic.layer_cost,
+        asic.layer_costs,
         derive_sequential,
         ("energy_j", "area_um2", "latency_s", "weight_bytes"),
     ),
     "mcu": Kind(
         mcu.Core,
-        mcu.layer_cost,
+        mcu.layer_costs,
         derive_sequential,
         ("flash_bytes", "latency_s", "energy_j", "sram_bytes"),
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +10,9 @@ from hwmodels.datapath import Parts
 from hwmodels.units.carry import dsp_slices, flip_flops
 from hwmodels.units.model import SHIPPED, calibrated
 from hwmodels.units.unit import Unit
+
+LOGIC = ("lut", "carry", "ff")
+"""What programmable logic takes, in the order of `price_logic`."""
 
 
 @lru_cache(maxsize=1 << 18)
@@ -35,14 +37,9 @@ def price(quantity: str, parts: Parts, calibration: str = SHIPPED) -> tuple[floa
     return float(total[0]), float(total[1]), float(total[2])
 
 
-@lru_cache(maxsize=1 << 18)
-def price_row(parts: Parts, calibration: str = SHIPPED) -> Mapping[str, float]:
-    """`price` of lut, carry and ff as columns with their intervals."""
-    return {
-        name + suffix: value
-        for name in ("lut", "carry", "ff")
-        for suffix, value in zip(("", "_low90", "_high90"), price(name, parts, calibration))
-    }
+def price_logic(parts: Parts, calibration: str = SHIPPED) -> tuple[float, ...]:
+    """The nine numbers of LOGIC x (estimate, low90, high90)."""
+    return tuple(value for name in LOGIC for value in price(name, parts, calibration))
 
 
 @lru_cache(maxsize=1 << 18)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from hwmodels.workload import Pair
-
-Row = dict[str, float]
-"""One layer's costs by column name."""
+from hwmodels.columns import Costs
+from hwmodels.workload import Pairs
 
 
-def storage(pair: Pair) -> Row:
+def storage(pairs: Pairs) -> Costs:
     """Bytes and operation counts, the same on every target."""
-    shape = pair.shape
     return {
-        "weight_bytes": pair.weight_bits / 8,
-        "sram_bytes": (shape.inputs * pair.a_storage + shape.results * pair.out_storage) / 8,
-        "macs": float(shape.macs),
-        "bops": float(shape.macs) * pair.w_storage * pair.a_storage,
+        "weight_bytes": pairs.weight_bits / 8,
+        "sram_bytes": (pairs.inputs * pairs.a_storage + pairs.results * pairs.out_storage) / 8,
+        "macs": pairs.macs,
+        "bops": pairs.macs * pairs.w_storage * pairs.a_storage,
     }

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwmodels.columns import flattened
 from hwmodels.cost import AGGREGATE, BY_NAME, rule_of
 from hwmodels.kinds import KINDS
-from hwmodels.storage import Row
-from hwmodels.workload import Pair, make_workload
+from hwmodels.workload import make_workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +38,6 @@ class Target:
     def objectives(self) -> tuple[str, ...]:
         return KINDS[self.kind].objectives
 
-    @property
-    def _layer_cost(self) -> Callable[[Pair, Any], Row]:
-        return KINDS[self.kind].layer_cost
-
     def layer_costs(
         self,
         layers: Sequence[Layer],
@@ -58,11 +54,12 @@ class Target:
         """
         import pandas as pd
 
+        if not any(map(len, (layers, weights, inputs, outputs, accumulators))):
+            return pd.DataFrame(columns=list(BY_NAME), dtype=np.float64)
         workload = make_workload(layers, weights, inputs, outputs, accumulators)
-        rows = [self._layer_cost(pair, self.design) for pair in workload.pairs]
-        columns = list(rows[0]) if rows else list(BY_NAME)
-        table = np.array([[row[name] for name in columns] for row in rows], dtype=np.float64)
-        return pd.DataFrame(table.reshape(len(rows), len(columns))[workload.index], columns=columns)
+        costs = flattened(KINDS[self.kind].layer_costs(workload.pairs, self.design))
+        table = np.stack(list(costs.values()))[:, workload.index]
+        return pd.DataFrame(table.T, columns=list(costs))
 
     def total(self, costs: pd.DataFrame) -> pd.Series:
         """Costs of a whole network from the rows of its layers.

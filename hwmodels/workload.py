@@ -1,27 +1,23 @@
-"""(layer, specs) pairs as arrays: equal pairs are grouped once, everything after works on the different ones.
+"""(layer, specs) pairs as columns: equal pairs are grouped once, everything after works on the different ones.
 
-A network's menu repeats a few layer shapes and a few number systems in 100,000 pairs; grouping is by object identity
-first (a spec's own hash walks its whole tree) and by value second.
+A network's menu makes 100,000 pairs of a few layer shapes and a few number systems: facts of these are computed once
+and gathered by index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
-from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hwmodels.datapath import Accumulator, Operand, accumulator, operand
+from hwmodels.columns import Floats, Indices, group, intern, once
+from hwmodels.datapath import Operand, Product, accumulator, guard_bits, operand
 from qsim.errors import UserError
 from qsim.graph import Layer
 from qsim.spec import Spec
-
-Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,27 +102,6 @@ def number_of(spec: Spec | None) -> Number:
     return Number(spec, operand(spec), 32 if spec is None else spec.bits)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One different (layer shape, specs) combination.
-
-    w, a, out: operands of weights, inputs and outputs; w_storage, a_storage, out_storage: bits of one stored value.
-    weight_bits: stored bits of all weights and their scales. block: values along the reduction that share one scale,
-    0 for none.
-    """
-
-    shape: Shape
-    w: Operand
-    a: Operand
-    out: Operand
-    acc: Accumulator
-    w_storage: int
-    a_storage: int
-    out_storage: int
-    weight_bits: float
-    block: int
-
-
 def scale_bits(spec: Spec | None, shape: Shape) -> float:
     """Bits of scales a weight; weights are a matrix [outputs, K], a scale a channel runs over rows, blocks along K."""
     if spec is None or spec.scale is None or not shape.weights:
@@ -137,15 +112,87 @@ def scale_bits(spec: Spec | None, shape: Shape) -> float:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Different (layer shape, specs) combinations as columns [pairs].
+
+    shapes, numbers, products: the different ones, into which the columns shape, w, a, out (specs of weights, inputs and
+    outputs) and product are indices. weight_bits: stored bits of all weights and their scales.
+    """
+
+    shapes: tuple[Shape, ...]
+    numbers: tuple[Number, ...]
+    products: tuple[Product, ...]
+    shape: Indices
+    w: Indices
+    a: Indices
+    out: Indices
+    product: Indices
+    weight_bits: Floats
+
+    def product_of(self, row: int) -> Product:
+        """Operands and accumulator of one pair."""
+        return self.products[self.product[row]]
+
+    def out_of(self, row: int) -> Operand:
+        """The output's operand of one pair."""
+        return self.numbers[self.out[row]].operand
+
+    def of_shape(self, name: str) -> Floats:
+        """A number of the shape; exact to 2^53."""
+        return np.array([getattr(shape, name) for shape in self.shapes], dtype=np.float64)[self.shape]
+
+    @cached_property
+    def outputs(self) -> Floats:
+        return self.of_shape("outputs")
+
+    @cached_property
+    def reduction(self) -> Floats:
+        return self.of_shape("reduction")
+
+    @cached_property
+    def macs(self) -> Floats:
+        return self.of_shape("macs")
+
+    @cached_property
+    def inputs(self) -> Floats:
+        return self.of_shape("inputs")
+
+    @cached_property
+    def results(self) -> Floats:
+        return self.of_shape("results")
+
+    @cached_property
+    def w_storage(self) -> Floats:
+        return self._storage_bits[self.w]
+
+    @cached_property
+    def a_storage(self) -> Floats:
+        return self._storage_bits[self.a]
+
+    @cached_property
+    def out_storage(self) -> Floats:
+        return self._storage_bits[self.out]
+
+    @cached_property
+    def _storage_bits(self) -> Floats:
+        return np.array([number.storage_bits for number in self.numbers], dtype=np.float64)
+
+    @cached_property
+    def accumulator_bits(self) -> Floats:
+        return np.array([product.acc.bits for product in self.products], dtype=np.float64)[self.product]
+
+    @cached_property
+    def block(self) -> Floats:
+        """Values along the reduction that share one scale, 0 for none."""
+        return np.array([product.block for product in self.products], dtype=np.float64)[self.product]
+
+
+@dataclass(frozen=True)
 class Workload:
     """Different pairs, and for each row of the request the index of its pair."""
 
-    pairs: tuple[Pair, ...]
+    pairs: Pairs
     index: Indices
-
-    def column(self, value: Callable[[Pair], float]) -> Floats:
-        """[number of different pairs] of a fact."""
-        return np.array([value(pair) for pair in self.pairs], dtype=np.float64)
 
 
 def make_workload(
@@ -162,59 +209,28 @@ def make_workload(
             f"layer_costs needs sequences of one length, got {len(layers)} layers, {len(weights)} weights, "
             f"{len(inputs)} inputs, {len(outputs)} outputs, {len(accumulators)} accumulators"
         )
-    shape_ids, shapes = _intern(layers, shape_of)
-    number_ids, numbers = zip(
-        *(_intern(column, number_of) for column in (weights, inputs, outputs, accumulators))
-    )
-    key = shape_ids
-    for ids, numbers_of in zip(number_ids, numbers):
-        key = key * (len(numbers_of) + 1) + ids
-    _, first, index = np.unique(key, return_index=True, return_inverse=True)
-    make = _pair_maker()
-    pairs = tuple(
-        make(shapes[shape_ids[row]], *(numbers_of[ids[row]] for numbers_of, ids in zip(numbers, number_ids)))
-        for row in first
-    )
-    return Workload(pairs, index.reshape(-1))
+    shape_ids, shapes = intern(layers, shape_of)
+    number_ids, numbers = intern([*weights, *inputs, *outputs, *accumulators], number_of)
+    columns = (shape_ids, *number_ids.reshape(4, len(layers)))
+    first, index = group(*columns)
+    shape, w, a, out, acc = (column[first] for column in columns)
 
-
-def _intern(items: Sequence[Any], convert: Callable[[Any], T]) -> tuple[Indices, list[T]]:
-    """Indices into the list of different converted values."""
-    by_identity: dict[int, int] = {}
-    by_value: dict[Hashable, int] = {}
-    values: list[T] = []
-    ids = np.empty(len(items), dtype=np.int64)
-    for row, item in enumerate(items):
-        number = by_identity.get(id(item))
-        if number is None:
-            value = convert(item)
-            number = by_value.setdefault(value, len(values))
-            if number == len(values):
-                values.append(value)
-            by_identity[id(item)] = number
-        ids[row] = number
-    return ids, values
-
-
-def _pair_maker() -> Callable[[Shape, Number, Number, Number, Number], Pair]:
-    """A function that makes pairs and remembers what depends on a part of their facts only."""
-    weight_bits: dict[tuple[int, int], float] = {}
-    registers: dict[tuple[int, int, int, int], Accumulator] = {}
-
-    def make(shape: Shape, w: Number, a: Number, out: Number, acc: Number) -> Pair:
-        stored = weight_bits.get((id(shape), id(w)))
-        if stored is None:
-            stored = shape.weights * (w.storage_bits + scale_bits(w.spec, shape))
-            weight_bits[id(shape), id(w)] = stored
-        key = (shape.reduction, id(w), id(a), id(acc))
-        register = registers.get(key)
-        if register is None:
-            register = registers[key] = accumulator(acc.spec, w.operand, a.operand, shape.reduction)
-        blocks = [x for x in (w.operand.block, a.operand.block) if x]
-        return Pair(
-            *(shape, w.operand, a.operand, out.operand, register),
-            *(w.storage_bits, a.storage_bits, out.storage_bits),
-            *(stored, min(blocks, default=0)),
+    def product_of(row: int) -> Product:
+        left, right, register = (numbers[column[row]] for column in (w, a, acc))
+        reduction = shapes[shape[row]].reduction
+        return Product(
+            *(left.operand, right.operand),
+            accumulator(register.spec, left.operand, right.operand, reduction),
         )
 
-    return make
+    guards = np.array([guard_bits(x.reduction) for x in shapes], dtype=np.int64)[shape]
+    rows, place = group(w, a, acc, guards)
+    product, products = intern(rows.tolist(), product_of)
+    weight_bits = once(lambda row: (stored_bits(shapes[shape[row]], numbers[w[row]]),), shape, w)
+    pairs = Pairs(shapes, numbers, products, shape, w, a, out, product[place], weight_bits[0])
+    return Workload(pairs, index)
+
+
+def stored_bits(shape: Shape, number: Number) -> float:
+    """Bits of all weights of a layer and their scales."""
+    return shape.weights * (number.storage_bits + scale_bits(number.spec, shape))

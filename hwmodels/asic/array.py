@@ -8,15 +8,18 @@ schedule (published energies per access).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log2
+from math import log2
+
+import numpy as np
 
 from hwmodels.asic.dataflow import systolic_cycles
-from hwmodels.datapath import Parts, lane_units, output_units
+from hwmodels.columns import Costs, Floats, once, sides
+from hwmodels.datapath import Parts, Product, lane_units, output_units
 from hwmodels.pricing import price, slowest
-from hwmodels.storage import Row, storage
+from hwmodels.storage import storage
 from hwmodels.units.model import SHIPPED
 from hwmodels.units.unit import Unit
-from hwmodels.workload import Pair
+from hwmodels.workload import Pairs
 
 NAND2_UM2 = 0.798
 """Area of NAND2_X1 in the Nangate 45 nm library (../shared/golden/hw/README.md)."""
@@ -51,86 +54,93 @@ def sram_j_per_bit(kilobytes: float) -> float:
     raise AssertionError("unreachable: the last segment extrapolates")
 
 
-def element_parts(pair: Pair) -> Parts:
-    """One processing element: the golden weight-stationary PE for integers, else the unit plus its registers."""
-    w, a, acc = pair.w, pair.a, pair.acc
-    if w.kind == a.kind == "integer" and not acc.is_float and not pair.block:
+def element_parts(product: Product, stored: int) -> Parts:
+    """One processing element: the golden weight-stationary PE for integers, else the unit plus its registers, which
+    hold a weight and an activation of `stored` bits together.
+    """
+    w, a, acc = product.w, product.a, product.acc
+    if w.kind == a.kind == "integer" and not acc.is_float and not product.block:
         return ((1.0, Unit("pe_ws", w=w.bits, a=a.bits + (not a.signed), acc=acc.bits)),)
-    registers = (1.0, Unit("registers", b=pair.w_storage + pair.a_storage))
-    return (*lane_units(w, a, acc, 1, pair.block), registers)
+    return (*lane_units(w, a, acc, 1, product.block), (1.0, Unit("registers", b=stored)))
 
 
-def layer_cost(pair: Pair, array: Array) -> Row:
-    """All columns of one layer on the array."""
-    element = element_parts(pair)
-    output = output_units(pair.w, pair.a, pair.acc, pair.out)
-    row: Row = {}
-    for index, suffix in enumerate(("", "_low90", "_high90")):
-        gates = array.rows * array.columns * price("area_nand2", element, array.calibration)[index]
-        gates += array.columns * price("area_nand2", output, array.calibration)[index]
-        row[f"area_nand2{suffix}"] = gates
-        row[f"area_um2{suffix}"] = gates * NAND2_UM2
-    row |= timing(pair, array, element)
-    row |= energy(pair, array, element, output)
-    return row | storage(pair)
+def layer_costs(pairs: Pairs, array: Array) -> Costs:
+    """All columns of every pair's layer on the array."""
+    element, output = _price_elements(pairs, array), _price_outputs(pairs, array)
+    gates = array.rows * array.columns * element[:3] + array.columns * output[:3]
+    delay_ps = element[6:]
+    costs: Costs = {"area_nand2": gates, "area_um2": gates * NAND2_UM2}
+    costs |= timing(pairs, array)
+    costs["fmax_hz"] = 1e12 / delay_ps[[0, 2, 1]]  # the fastest clock belongs to the shortest delay
+    costs |= energy(pairs, array, element[3:6], output[3:])
+    return costs | storage(pairs)
 
 
-def _passes(pair: Pair) -> tuple[int, int, int]:
-    """(groups, outputs a group, vectors): grouped convolutions run one group after the other."""
-    shape = pair.shape
-    return shape.groups, max(1, shape.outputs // shape.groups), shape.vectors
+def _price_elements(pairs: Pairs, array: Array) -> Floats:
+    """[9, pairs]: NAND2 equivalents, fJ a cycle and ps of a processing element, each with its interval."""
+    stored = pairs.w_storage + pairs.a_storage
+
+    def prices(row: int) -> tuple[float, ...]:
+        parts = element_parts(pairs.product_of(row), int(stored[row]))
+        area, energy_fj = (price(name, parts, array.calibration) for name in ("area_nand2", "energy_fj"))
+        return (*area, *energy_fj, *slowest("delay_ps", parts, array.calibration))
+
+    return once(prices, pairs.product, stored)
 
 
-def dram_bits(pair: Pair, array: Array) -> float:
+def _price_outputs(pairs: Pairs, array: Array) -> Floats:
+    """[6, pairs]: NAND2 equivalents and fJ a result of a requantizer, each with its interval."""
+
+    def prices(row: int) -> tuple[float, ...]:
+        product = pairs.product_of(row)
+        parts = output_units(product.w, product.a, product.acc, pairs.out_of(row))
+        area, energy_fj = (price(name, parts, array.calibration) for name in ("area_nand2", "energy_fj"))
+        return (*area, *energy_fj)
+
+    return once(prices, pairs.product, pairs.out)
+
+
+def dram_bits(pairs: Pairs, array: Array) -> Floats:
     """Weights once a sample; activations too when input and output do not fit their SRAMs together."""
-    shape = pair.shape
-    activations = shape.inputs * pair.a_storage + shape.results * pair.out_storage
+    activations = pairs.inputs * pairs.a_storage + pairs.results * pairs.out_storage
     fits = activations / 8 <= 2 * array.sram_kb * 1024
-    return pair.weight_bits + (0 if fits else activations)
+    return pairs.weight_bits + np.where(fits, 0, activations)
 
 
-def timing(pair: Pair, array: Array, element: Parts) -> Row:
-    """Cycles are the larger of the systolic schedule and of the DRAM port."""
-    groups, outputs, vectors = _passes(pair)
+def timing(pairs: Pairs, array: Array) -> Costs:
+    """Cycles are the larger of the systolic schedule, group after group, and of the DRAM port."""
+    groups = pairs.of_shape("groups")
+    outputs = np.maximum(1, pairs.outputs // groups)
     compute = groups * systolic_cycles(
-        array.dataflow, vectors, pair.shape.reduction, outputs, array.rows, array.columns
+        array.dataflow, pairs.of_shape("vectors"), pairs.reduction, outputs, array.rows, array.columns
     )
-    cycles = max(compute, ceil(dram_bits(pair, array) / array.dram_bits_per_cycle))
-    delay, low, high = slowest("delay_ps", element, array.calibration)
+    cycles = np.maximum(compute, np.ceil(dram_bits(pairs, array) / array.dram_bits_per_cycle))
     return {
-        "cycles": float(cycles),
+        "cycles": cycles,
         "latency_s": cycles / array.clock_hz,
         "throughput_hz": array.clock_hz / cycles,
-        "fmax_hz": 1e12 / delay,
-        "fmax_hz_low90": 1e12 / high,
-        "fmax_hz_high90": 1e12 / low,
     }
 
 
-def energy(pair: Pair, array: Array, element: Parts, output: Parts) -> Row:
-    """Energy of one sample by place, with intervals; the total's interval adds the parts' (fully dependent)."""
-    shape = pair.shape
-    groups, outputs, _ = _passes(pair)
-    input_reads = shape.vectors * shape.reduction * groups * ceil(outputs / array.columns)
-    partial_sums = shape.results * (2 * ceil(shape.reduction / array.rows) - 1)
-    bits = input_reads * pair.a_storage + shape.outputs * shape.reduction * pair.w_storage
-    bits += partial_sums * pair.acc.bits + shape.results * pair.out_storage
-    sram = bits * sram_j_per_bit(array.sram_kb)
-    low_dram, high_dram = (dram_bits(pair, array) / 64 * joules for joules in DRAM_64_BIT_J)
-    compute = [
-        (shape.macs * per_mac + shape.results * per_result) * 1e-15
-        for per_mac, per_result in zip(
-            *(price("energy_fj", parts, array.calibration) for parts in (element, output))
-        )
-    ]
-    parts = {
-        "energy_compute_j": tuple(compute),
-        "energy_sram_j": (sram, sram / SRAM_UNCERTAINTY, sram * SRAM_UNCERTAINTY),
-        "energy_dram_j": ((low_dram * high_dram) ** 0.5, low_dram, high_dram),
+def energy(pairs: Pairs, array: Array, product_fj: Floats, result_fj: Floats) -> Costs:
+    """Energy of one sample by place, with intervals; the total's interval adds the parts' (fully dependent).
+
+    product_fj, result_fj: [3, pairs], of a multiply-accumulate and of a requantization.
+    """
+    groups = pairs.of_shape("groups")
+    tiles = groups * np.ceil(np.maximum(1, pairs.outputs // groups) / array.columns)
+    input_reads = pairs.of_shape("vectors") * pairs.reduction * tiles
+    partial_sums = pairs.results * (2 * np.ceil(pairs.reduction / array.rows) - 1)
+    bits = input_reads * pairs.a_storage + pairs.outputs * pairs.reduction * pairs.w_storage
+    bits += partial_sums * pairs.accumulator_bits + pairs.results * pairs.out_storage
+    sram = bits * sram_j_per_bit(array.sram_kb) * sides(SRAM_UNCERTAINTY)
+    low, high = DRAM_64_BIT_J
+    dram = dram_bits(pairs, array) / 64 * np.array([[(low * high) ** 0.5], [low], [high]])
+    compute = (pairs.macs * product_fj + pairs.results * result_fj) * 1e-15
+    return {
+        "dram_bytes": dram_bits(pairs, array) / 8,
+        "energy_compute_j": compute,
+        "energy_sram_j": sram,
+        "energy_dram_j": dram,
+        "energy_j": compute + sram + dram,
     }
-    row: Row = {"dram_bytes": dram_bits(pair, array) / 8}
-    for index, suffix in enumerate(("", "_low90", "_high90")):
-        for name, values in parts.items():
-            row[name + suffix] = values[index]
-        row["energy_j" + suffix] = sum(values[index] for values in parts.values())
-    return row

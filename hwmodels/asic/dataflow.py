@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from math import ceil
+from typing import TypeVar
 
+from hwmodels.columns import Floats
 from qsim.errors import UserError
+
+Count = TypeVar("Count", int, Floats)
 
 
 def systolic_cycles(
-    dataflow: str, vectors: int, reduction: int, outputs: int, rows: int, columns: int
-) -> int:
+    dataflow: str, vectors: Count, reduction: Count, outputs: Count, rows: int, columns: int
+) -> Count:
     """Compute cycles of one matrix product [vectors, reduction] x [reduction, outputs] on a rows x columns array.
 
     ws (weights stay): ceil(K/R) ceil(N/C) (2R + C + M - 2) - 1; os (outputs stay): ceil(M/R) ceil(N/C)
@@ -18,11 +21,12 @@ def systolic_cycles(
     """
     match dataflow:
         case "ws":
-            folds, cycles = ceil(reduction / rows) * ceil(outputs / columns), 2 * rows + columns + vectors - 2
+            tall, wide, cycles = reduction, outputs, vectors + (2 * rows + columns - 2)
         case "os":
-            folds, cycles = ceil(vectors / rows) * ceil(outputs / columns), reduction + rows + columns - 2
+            tall, wide, cycles = vectors, outputs, reduction + (rows + columns - 2)
         case "is":
-            folds, cycles = ceil(vectors / rows) * ceil(reduction / columns), 2 * rows + columns + outputs - 2
+            tall, wide, cycles = vectors, reduction, outputs + (2 * rows + columns - 2)
         case _:
             raise UserError(f"dataflow must be ws, os or is, got {dataflow!r}")
+    folds = (-(-tall // rows)) * (-(-wide // columns))
     return folds * cycles - 1

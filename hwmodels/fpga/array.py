@@ -6,59 +6,64 @@ formats it meets, so its resources combine by maximum, and narrow weights save m
 
 from __future__ import annotations
 
-from math import ceil
+import numpy as np
 
 from hwmodels.asic.dataflow import systolic_cycles
-from hwmodels.datapath import Parts, block_end_units, output_units
-from hwmodels.fpga import streaming
+from hwmodels.columns import Costs, Floats, once
 from hwmodels.fpga.device import Fpga
-from hwmodels.fpga.folding import Folding
+from hwmodels.fpga.elements import by_name, price_block_ends, price_elements, price_outputs
+from hwmodels.fpga.energy import energy
 from hwmodels.fpga.memory import place
-from hwmodels.pricing import price
-from hwmodels.storage import Row, storage
+from hwmodels.pricing import price_logic
+from hwmodels.storage import storage
 from hwmodels.units.unit import Unit
-from hwmodels.workload import Pair
+from hwmodels.workload import Pairs
 
 BUFFER_WORDS = 1024
 """Words of each activation buffer a row: one 18 Kib block at 18 bits."""
 
 
-def layer_cost(pair: Pair, fpga: Fpga) -> Row:
-    """All columns of one layer on the shared array."""
-    elements = fpga.rows * fpga.columns
-    element, slices = streaming.multiplier_parts(pair, fpga, 1)
-    registers: Parts = ((1.0, Unit("registers", b=pair.w_storage + pair.a_storage)),)
-    output = output_units(pair.w, pair.a, pair.acc, pair.out)
-    row: Row = {"dsp": slices.total(fpga.rows, fpga.columns)}
-    ends = fpga.columns * max(1, fpga.rows // pair.block) if pair.block else 0
-    counted = (
-        (elements, (*element, *registers)),
-        (fpga.columns, output),
-        (ends, block_end_units(pair.w, pair.a, pair.block)),
-    )
-    for name in ("lut", "carry", "ff"):
-        prices = [(count, price(name, parts, fpga.calibration)) for count, parts in counted]
-        for index, suffix in enumerate(("", "_low90", "_high90")):
-            row[name + suffix] = sum(count * of_part[index] for count, of_part in prices)
-    widths = (pair.w_storage, pair.a_storage, pair.acc.bits)
-    blocks = [place(BUFFER_WORDS, width * fpga.columns, False)[1] for width in widths]
-    row |= {"bram18k": float(sum(blocks)), "uram": 0.0}
-    row |= _timing(pair, fpga)
-    row |= streaming.energy(pair, fpga, Folding(fpga.columns, 1, int(row["cycles"])))
-    return row | storage(pair)
+def layer_costs(pairs: Pairs, fpga: Fpga) -> Costs:
+    """All columns of every pair's layer on the shared array."""
+    elements = price_elements(pairs, fpga, np.ones(len(pairs.macs)))
+    output, output_fj = price_outputs(pairs, fpga.calibration, thresholds=False)
+    logic = fpga.rows * fpga.columns * (elements.logic + _registers(pairs, fpga.calibration))
+    logic += fpga.columns * output
+    logic += _block_ends(pairs, fpga) * price_block_ends(pairs, fpga.calibration)
+    widths = (pairs.w_storage, pairs.a_storage, pairs.accumulator_bits)
+    words = np.full_like(pairs.macs, BUFFER_WORDS)
+    bram18k = np.sum([place(words, width * fpga.columns, False)[1] for width in widths], axis=0)
+    costs = by_name(logic) | {"dsp": elements.slices(fpga.rows, fpga.columns)}
+    costs |= {"bram18k": bram18k, "uram": np.zeros_like(bram18k)}
+    costs |= _timing(pairs, fpga)
+    costs |= energy(pairs, fpga, elements.energy_fj, output_fj, fpga.columns)
+    return costs | storage(pairs)
 
 
-def _timing(pair: Pair, fpga: Fpga) -> Row:
+def _registers(pairs: Pairs, calibration: str) -> Floats:
+    """[3 of LOGIC, 3, pairs]: the weight and the activation that an element holds."""
+    bits = pairs.w_storage + pairs.a_storage
+    values = once(lambda row: price_logic(((1.0, Unit("registers", b=int(bits[row]))),), calibration), bits)
+    return values.reshape(3, 3, -1)
+
+
+def _block_ends(pairs: Pairs, fpga: Fpga) -> Floats:
+    """Circuits that end a block of shared scales: one a column and block of rows."""
+    ends = fpga.columns * np.maximum(1, fpga.rows // np.maximum(pairs.block, 1))
+    return np.where(pairs.block > 0, ends, 0.0)
+
+
+def _timing(pairs: Pairs, fpga: Fpga) -> Costs:
     """The larger of the systolic schedule and of the weights' port."""
-    shape = pair.shape
-    outputs = max(1, shape.outputs // shape.groups)
-    compute = shape.groups * systolic_cycles(
-        "ws", shape.vectors, shape.reduction, outputs, fpga.rows, fpga.columns
+    groups = pairs.of_shape("groups")
+    outputs = np.maximum(1, pairs.outputs // groups)
+    compute = groups * systolic_cycles(
+        "ws", pairs.of_shape("vectors"), pairs.reduction, outputs, fpga.rows, fpga.columns
     )
-    cycles = max(compute, ceil(pair.weight_bits / fpga.memory_bits_per_cycle))
+    cycles = np.maximum(compute, np.ceil(pairs.weight_bits / fpga.memory_bits_per_cycle))
     return {
-        "fmax_hz": fpga.clock_hz,
-        "cycles": float(cycles),
+        "fmax_hz": np.full_like(cycles, fpga.clock_hz),
+        "cycles": cycles,
         "latency_s": cycles / fpga.clock_hz,
         "throughput_hz": fpga.clock_hz / cycles,
     }

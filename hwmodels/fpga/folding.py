@@ -6,10 +6,14 @@ Blott et al. 2018, section 4).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hwmodels.workload import Shape
+import numpy as np
+
+from hwmodels.columns import Floats
+from hwmodels.workload import Pairs, Shape
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,15 @@ class Folding:
     pe: int
     simd: int
     cycles: int
+
+
+@dataclass(frozen=True)
+class Foldings:
+    """The same as columns [pairs]."""
+
+    pe: Floats
+    simd: Floats
+    cycles: Floats
 
 
 @lru_cache(maxsize=4096)
@@ -33,15 +46,19 @@ def fold(shape: Shape, cycle_budget: int) -> Folding:
     """The folding with the fewest multipliers within the budget; of several, the one with fewer PE, since every PE
     has an accumulator. If even full parallelism is too slow, full parallelism.
     """
-    best: tuple[int, int, int] | None = None
-    work = shape.macs // (shape.outputs * shape.reduction)
+    work = max(1, shape.macs // (shape.outputs * shape.reduction))
+    candidates = []
     for pe in divisors(shape.outputs):
-        for simd in divisors(shape.reduction):
-            cycles = (shape.outputs // pe) * (shape.reduction // simd) * work
-            if cycles <= cycle_budget:
-                best = min(best or (pe * simd, pe, simd), (pe * simd, pe, simd))
-                break
-    if best is None:
-        return Folding(shape.outputs, shape.reduction, work)
-    pe, simd = best[1:]
+        least = -(-(shape.outputs // pe) * shape.reduction * work // cycle_budget)
+        if least <= shape.reduction:
+            simd = divisors(shape.reduction)[bisect_left(divisors(shape.reduction), least)]
+            candidates.append((pe * simd, pe, simd))
+    _, pe, simd = min(candidates, default=(0, shape.outputs, shape.reduction))
     return Folding(pe, simd, (shape.outputs // pe) * (shape.reduction // simd) * work)
+
+
+def fold_layers(pairs: Pairs, cycle_budget: int) -> Foldings:
+    """`fold` of every pair's layer, searched once a shape."""
+    folded = [fold(shape, cycle_budget) for shape in pairs.shapes]
+    columns = np.array([(x.pe, x.simd, x.cycles) for x in folded], dtype=np.float64).T[:, pairs.shape]
+    return Foldings(*columns)

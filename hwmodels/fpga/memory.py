@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from math import ceil
+import numpy as np
+
+from hwmodels.columns import Floats
 
 BRAM18_SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 """Depth x width of an 18 Kib block (AMD UG473 and UG573; FINN's bram_estimation uses the same table)."""
@@ -17,21 +18,24 @@ SRL_DEPTH = 32
 """Stages of one LUT as shift register (AMD UG474)."""
 
 
-@lru_cache(maxsize=65536)
-def place(depth: int, width: int, uram: bool) -> tuple[int, int, int]:
-    """(LUT, BRAM18, URAM) of a memory of `depth` words of `width` bits.
+def place(depth: Floats, width: Floats, uram: bool) -> tuple[Floats, Floats, Floats]:
+    """(LUT, BRAM18, URAM) of memories of `depth` words of `width` bits.
 
     UltraRAM is taken where it exists and the memory fills at least three quarters of its depth.
     """
-    if depth <= 0 or width <= 0:
-        return 0, 0, 0
-    if depth <= LUT_RAM_MAX_DEPTH:
-        return width * ceil(depth / LUT_RAM_DEPTH), 0, 0
-    if uram and depth >= 0.75 * URAM_SHAPE[0]:
-        return 0, 0, ceil(depth / URAM_SHAPE[0]) * ceil(width / URAM_SHAPE[1])
-    return 0, min(ceil(depth / d) * ceil(width / w) for d, w in BRAM18_SHAPES), 0
+    is_memory = (depth > 0) & (width > 0)
+    in_luts = depth <= LUT_RAM_MAX_DEPTH
+    in_uram = ~in_luts & (depth >= 0.75 * URAM_SHAPE[0]) & uram
+    blocks = np.min([np.ceil(depth / d) * np.ceil(width / w) for d, w in BRAM18_SHAPES], axis=0)
+    rams = np.ceil(depth / URAM_SHAPE[0]) * np.ceil(width / URAM_SHAPE[1])
+    return (
+        np.where(is_memory & in_luts, width * np.ceil(depth / LUT_RAM_DEPTH), 0.0),
+        np.where(is_memory & ~in_luts & ~in_uram, blocks, 0.0),
+        np.where(is_memory & in_uram, rams, 0.0),
+    )
 
 
-def fifo_luts(depth: int, width: int) -> int:
+def fifo_luts(depth: Floats | float, width: Floats) -> Floats:
     """LUTs of a shift-register FIFO."""
-    return width * ceil(depth / SRL_DEPTH)
+    luts: Floats = width * np.ceil(np.asarray(depth) / SRL_DEPTH)
+    return luts

@@ -11,13 +11,16 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from math import ceil, exp
+from math import exp
 from typing import Any
 
+import numpy as np
+
+from hwmodels.columns import Costs, Floats, once, sides
 from hwmodels.datapath import Operand
 from hwmodels.mcu.instructions import instruction_terms, kernel_call
-from hwmodels.storage import Row, storage
-from hwmodels.workload import Pair, Shape
+from hwmodels.storage import storage
+from hwmodels.workload import Pairs, Shape
 from qsim.errors import UserError
 
 UNPACK_INSTRUCTIONS = 4.0
@@ -111,28 +114,33 @@ def instructions(shape: Shape, kernel: Kernel, core: str) -> float:
     return count * (1.0 if kernel.soft_float else kernel.slowdown) + per_mac * shape.macs
 
 
-def layer_cost(pair: Pair, core: Core) -> Row:
-    """All columns of one layer on the core."""
-    kernel = kernel_of(pair.w, pair.a, core)
-    count = instructions(pair.shape, kernel, core.core)
-    spread = exp(constants()["cores"][core.core]["interval_log"])
-    spread *= 1.0 if kernel.exists else NO_KERNEL_FACTOR
+def layer_costs(pairs: Pairs, core: Core) -> Costs:
+    """All columns of every pair's layer on the core."""
+
+    def executed(row: int) -> tuple[float, float]:
+        product = pairs.product_of(row)
+        kernel = kernel_of(product.w, product.a, core)
+        return instructions(pairs.shapes[pairs.shape[row]], kernel, core.core), float(kernel.exists)
+
+    count, has_kernel = once(executed, pairs.shape, pairs.w, pairs.a)
+    measured = exp(constants()["cores"][core.core]["interval_log"])
+    spread = measured * np.where(has_kernel, 1.0, NO_KERNEL_FACTOR)
     per_instruction, stack_spread = cycles_per_instruction(core)
     per_cycle = constants()["energy"][core.timing_core or core.core]
-    row: Row = {"has_kernel": float(kernel.exists)}
-    sides = (("", 1.0, "joules_per_cycle"), ("_low90", 1 / spread, "low90"), ("_high90", spread, "high90"))
-    for suffix, factor, energy in sides:
-        stack = stack_spread if suffix == "_high90" else 1 / stack_spread if suffix else 1.0
-        cycles = count * factor * per_instruction * stack
-        row["instructions" + suffix] = count * factor
-        row["cycles" + suffix] = cycles
-        row["latency_s" + suffix] = cycles / core.clock_hz
-        row["energy_j" + suffix] = cycles * per_cycle[energy]
-    row["throughput_hz"] = 1.0 / row["latency_s"]
-    row |= storage(pair)
-    row["sram_bytes"] = activation_bytes(pair)
-    row["flash_bytes"] = row["weight_bytes"] + 4.0 * pair.shape.outputs * (pair.shape.weights > 0)
-    return row
+    joules = np.array([[per_cycle[side]] for side in ("joules_per_cycle", "low90", "high90")])
+    counts = count * np.stack([np.ones_like(spread), 1 / spread, spread])
+    cycles = counts * per_instruction * sides(stack_spread)
+    costs: Costs = {
+        "has_kernel": has_kernel,
+        "instructions": counts,
+        "cycles": cycles,
+        "latency_s": cycles / core.clock_hz,
+        "energy_j": cycles * joules,
+        "throughput_hz": core.clock_hz / cycles[0],
+    }
+    stored = storage(pairs) | {"sram_bytes": activation_bytes(pairs)}
+    biases = 4.0 * pairs.outputs * (pairs.of_shape("weights") > 0)
+    return costs | stored | {"flash_bytes": stored["weight_bytes"] + biases}
 
 
 def cycles_per_instruction(core: Core) -> tuple[float, float]:
@@ -149,10 +157,9 @@ def cycles_per_instruction(core: Core) -> tuple[float, float]:
     return found["cycles_per_instruction"], exp(found["interval_log"]) * assumed
 
 
-def activation_bytes(pair: Pair) -> float:
+def activation_bytes(pairs: Pairs) -> Floats:
     """Input and output of a layer; kernels hold activations in whole bytes (s8, s16, float32)."""
-
-    def size(bits: int) -> int:
-        return ceil(bits / 8)
-
-    return float(pair.shape.inputs * size(pair.a_storage) + pair.shape.results * size(pair.out_storage))
+    size: Floats = pairs.inputs * np.ceil(pairs.a_storage / 8) + pairs.results * np.ceil(
+        pairs.out_storage / 8
+    )
+    return size
