@@ -69,6 +69,7 @@ def _prepare(config: DictConfig, graph: Graph, progress: JobProgress) -> MainJob
     dataset = command_line.open_data(config.data, graph)
     calibration = Calibration(**command_line.as_mapping(config.ptq))
     graph = apply_transforms(calibration.before, graph, dataset.calibration)
+    _say_what_was_added(graph)
     menu, groups = _candidates(config.formats, graph)
     store_path = Path(config.store)
     store_path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,8 +147,20 @@ def _check_float(config: DictConfig, evaluator: Evaluator, seed: int) -> None:
             )
 
 
+def _say_what_was_added(graph: Graph) -> None:
+    """Layers that `ptq.before` put in stay in float32 and are in no cost: a run says so."""
+    added = [layer.name for layer in graph.layers if layer.added]
+    if added:
+        log.warning(
+            "ptq.before added %d layers (%s, ...); they stay in float32 and are not priced",
+            len(added),
+            added[0],
+        )
+
+
 def _write(folder: Path, config: DictConfig, job: MainJob, outcome: Outcome) -> dict[str, str]:
     """results.csv, plans/*, tables, pictures, report; returns {export format: path or why not}."""
+    from qsim.exporters.float_onnx import export_float
     from reports.front import save_front
     from reports.html import write_run_page
     from reports.results import load_run, named_objectives
@@ -178,6 +191,8 @@ def _write(folder: Path, config: DictConfig, job: MainJob, outcome: Outcome) -> 
         + "\n"
     )
     graph = job.ledger.evaluator.graph
+    if config.ptq.before:  # the plans are of this network, not of the file that was read
+        export_float(graph, folder / "model.onnx")
     exported = _export(folder, config, graph, outcome)
     run = load_run(folder, graph.name)
     shown = named_objectives(run.table, _shown_costs(job, outcome))

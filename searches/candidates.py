@@ -173,7 +173,11 @@ def make_candidates(
 
 def _quantizable_layers(graph: Graph) -> tuple[Layer, ...]:
     allowed = set(quantizable(graph))
-    layers = tuple(layer for layer in graph.layers if layer.input in allowed or layer.weights in allowed)
+    layers = tuple(
+        layer
+        for layer in graph.layers
+        if not layer.added and (layer.input in allowed or layer.weights in allowed)
+    )
     if not layers:
         raise UserError(
             f"model '{graph.name}' has no layer that multiplies and accumulates, so there is nothing to quantize"
