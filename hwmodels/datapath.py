@@ -98,7 +98,7 @@ class Product:
     @property
     def block(self) -> int:
         """Values along the reduction that share one scale, 0 for none."""
-        return min((x.block for x in (self.w, self.a) if x.block), default=0)
+        return min(self.w.block, self.a.block) or max(self.w.block, self.a.block)
 
 
 def guard_bits(reduction: int) -> int:
@@ -147,7 +147,6 @@ def accumulator(spec: Spec | None, w: Operand, a: Operand, reduction: int) -> Ac
 Parts = tuple[tuple[float, Unit], ...]
 
 
-@lru_cache(maxsize=65536)
 def lane_units(w: Operand, a: Operand, acc: Accumulator, lanes: int, block: int) -> Parts:
     """The circuits of one processing element: `lanes` products a cycle, summed into one accumulator.
 
@@ -155,7 +154,9 @@ def lane_units(w: Operand, a: Operand, acc: Accumulator, lanes: int, block: int)
     once in max(1, block / lanes) cycles, and that share of it is included.
     """
     inside = dot_units(w, a, acc, lanes, block)
-    share = 1 / max(1.0, block / lanes) if block else 0.0
+    if not block:
+        return inside
+    share = 1 / max(1.0, block / lanes)
     return (*inside, *((share * count, unit) for count, unit in block_end_units(w, a, block)))
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-
-import numpy as np
 
 from hwmodels.datapath import Parts
 from hwmodels.units.carry import dsp_slices, flip_flops
@@ -12,37 +11,40 @@ from hwmodels.units.model import SHIPPED, calibrated
 from hwmodels.units.unit import Unit
 
 LOGIC = ("lut", "carry", "ff")
-"""What programmable logic takes, in the order of `price_logic`."""
+"""What programmable logic takes."""
 
 
 @lru_cache(maxsize=1 << 18)
-def price_unit(quantity: str, unit: Unit, calibration: str = SHIPPED) -> tuple[float, float, float]:
-    """(estimate, low90, high90) of one unit; `ff` and `dsp` are counted, not fitted.
+def price_unit(unit: Unit, quantities: tuple[str, ...], calibration: str = SHIPPED) -> tuple[float, ...]:
+    """Estimate, low90, high90 of every quantity of one unit; `ff` and `dsp` are counted, not fitted.
 
     calibration: "shipped" or the path of a file that qsim-calibrate wrote.
     """
-    if quantity == "ff":
-        return (float(flip_flops(unit)),) * 3
-    if quantity == "dsp":
-        return (float(dsp_slices(unit)),) * 3
-    return calibrated(quantity, calibration).predict_one(unit)
+    prices: tuple[float, ...] = ()
+    for quantity in quantities:
+        if quantity in COUNTED:
+            prices += (float(COUNTED[quantity](unit)),) * 3
+        else:
+            prices += calibrated(quantity, calibration).predict_one(unit)
+    return prices
 
 
-@lru_cache(maxsize=1 << 18)
-def price(quantity: str, parts: Parts, calibration: str = SHIPPED) -> tuple[float, float, float]:
-    """Sum over (count, unit): errors of units are taken as fully dependent, so the interval is the widest."""
-    total = np.zeros(3)
+COUNTED: dict[str, Callable[[Unit], int]] = {"ff": flip_flops, "dsp": dsp_slices}
+
+
+def price(quantities: tuple[str, ...], parts: Parts, calibration: str = SHIPPED) -> list[float]:
+    """Estimate, low90, high90 of every quantity, summed over (count, unit).
+
+    Errors of units are taken as fully dependent, so the interval is the widest.
+    """
+    total = [0.0] * (3 * len(quantities))
     for count, unit in parts:
-        total += count * np.array(price_unit(quantity, unit, calibration))
-    return float(total[0]), float(total[1]), float(total[2])
-
-
-def price_logic(parts: Parts, calibration: str = SHIPPED) -> tuple[float, ...]:
-    """The nine numbers of LOGIC x (estimate, low90, high90)."""
-    return tuple(value for name in LOGIC for value in price(name, parts, calibration))
+        prices = price_unit(unit, quantities, calibration)
+        total = [sum_ + count * value for sum_, value in zip(total, prices)]
+    return total
 
 
 @lru_cache(maxsize=1 << 18)
-def slowest(quantity: str, parts: Parts, calibration: str = SHIPPED) -> tuple[float, float, float]:
+def slowest(quantity: str, parts: Parts, calibration: str = SHIPPED) -> tuple[float, ...]:
     """The largest over the units: the critical path when a register stands between any two of them."""
-    return max((price_unit(quantity, unit, calibration) for _, unit in parts), default=(0.0, 0.0, 0.0))
+    return max((price_unit(unit, (quantity,), calibration) for _, unit in parts), default=(0.0, 0.0, 0.0))

@@ -27,6 +27,7 @@ SRAM_READ_64_BIT_J = ((8, 10e-12), (32, 20e-12), (1024, 100e-12))
 """(KB, J) of a 64-bit read at 45 nm, 0.9 V (Horowitz, ISSCC 2014; seen re-quoted). Interval: a factor of 2, which the
 spread of published tables asks for (Accelergy's Aladdin tables are 3 to 8 times Horowitz on arithmetic)."""
 SRAM_UNCERTAINTY = 2.0
+GATES = ("area_nand2", "energy_fj")
 DRAM_64_BIT_J = (1300e-12, 2600e-12)
 """(low, high) of a 64-bit DRAM access (Horowitz, ISSCC 2014; seen re-quoted); the estimate is their geometric mean."""
 
@@ -82,8 +83,7 @@ def _price_elements(pairs: Pairs, array: Array) -> Floats:
 
     def prices(row: int) -> tuple[float, ...]:
         parts = element_parts(pairs.product_of(row), int(stored[row]))
-        area, energy_fj = (price(name, parts, array.calibration) for name in ("area_nand2", "energy_fj"))
-        return (*area, *energy_fj, *slowest("delay_ps", parts, array.calibration))
+        return (*price(GATES, parts, array.calibration), *slowest("delay_ps", parts, array.calibration))
 
     return once(prices, pairs.product, stored)
 
@@ -91,11 +91,10 @@ def _price_elements(pairs: Pairs, array: Array) -> Floats:
 def _price_outputs(pairs: Pairs, array: Array) -> Floats:
     """[6, pairs]: NAND2 equivalents and fJ a result of a requantizer, each with its interval."""
 
-    def prices(row: int) -> tuple[float, ...]:
+    def prices(row: int) -> list[float]:
         product = pairs.product_of(row)
         parts = output_units(product.w, product.a, product.acc, pairs.out_of(row))
-        area, energy_fj = (price(name, parts, array.calibration) for name in ("area_nand2", "energy_fj"))
-        return (*area, *energy_fj)
+        return price(GATES, parts, array.calibration)
 
     return once(prices, pairs.product, pairs.out)
 

@@ -14,7 +14,7 @@ from hwmodels.fpga.device import Fpga
 from hwmodels.fpga.elements import by_name, price_block_ends, price_elements, price_outputs
 from hwmodels.fpga.energy import energy
 from hwmodels.fpga.memory import place
-from hwmodels.pricing import price_logic
+from hwmodels.pricing import LOGIC, price
 from hwmodels.storage import storage
 from hwmodels.units.unit import Unit
 from hwmodels.workload import Pairs
@@ -43,7 +43,7 @@ def layer_costs(pairs: Pairs, fpga: Fpga) -> Costs:
 def _registers(pairs: Pairs, calibration: str) -> Floats:
     """[3 of LOGIC, 3, pairs]: the weight and the activation that an element holds."""
     bits = pairs.w_storage + pairs.a_storage
-    values = once(lambda row: price_logic(((1.0, Unit("registers", b=int(bits[row]))),), calibration), bits)
+    values = once(lambda row: price(LOGIC, ((1.0, Unit("registers", b=int(bits[row]))),), calibration), bits)
     return values.reshape(3, 3, -1)
 
 

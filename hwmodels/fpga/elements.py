@@ -10,7 +10,7 @@ import numpy as np
 from hwmodels.columns import Costs, Floats, once
 from hwmodels.datapath import Operand, Parts, Product, block_end_units, dot_units, lane_units, output_units
 from hwmodels.fpga.device import Fpga
-from hwmodels.pricing import LOGIC, price, price_logic
+from hwmodels.pricing import LOGIC, price
 from hwmodels.units.carry import DSP_MIN_PRODUCT_BITS, slices_of_product
 from hwmodels.units.unit import Unit
 from hwmodels.workload import Pairs
@@ -19,6 +19,7 @@ DSP_PRODUCTS_INT8 = 2
 DSP_PRODUCTS_INT4 = 4
 """Products that share a weight or activation packed into one DSP48E2 (AMD WP486 for int8, WP521 for int4)."""
 PACKED_PORT_BITS = 27
+LOGIC_AND_ENERGY = (*LOGIC, "energy_fj")
 CACHED_CIRCUITS = 1 << 18
 
 
@@ -60,8 +61,9 @@ def _element(
 ) -> tuple[float, ...]:
     parts, slices, sharing = multiplier_parts(product, simd, multipliers, long_port_bits)
     lanes = lane_units(product.w, product.a, product.acc, simd, product.block)
-    energy_fj = price("energy_fj", lanes, calibration)[0]
-    return (*price_logic(parts, calibration), energy_fj, slices, sharing)
+    logic = price(LOGIC_AND_ENERGY, parts, calibration)
+    energy_fj = logic[9] if lanes == parts else price(LOGIC_AND_ENERGY, lanes, calibration)[9]
+    return (*logic[:9], energy_fj, slices, sharing)
 
 
 def multiplier_parts(
@@ -96,9 +98,9 @@ def packed_products(w: int, a: int, long_port_bits: int) -> int:
 def price_block_ends(pairs: Pairs, calibration: str) -> Floats:
     """[3 of LOGIC, 3, pairs]: what ends a block of shared scales, zeros where there are none."""
 
-    def ends(row: int) -> tuple[float, ...]:
+    def ends(row: int) -> list[float]:
         product = pairs.product_of(row)
-        return price_logic(block_end_units(product.w, product.a, product.block), calibration)
+        return price(LOGIC, block_end_units(product.w, product.a, product.block), calibration)
 
     return once(ends, pairs.product).reshape(3, 3, -1)
 
@@ -120,7 +122,8 @@ def price_outputs(pairs: Pairs, calibration: str, *, thresholds: bool) -> tuple[
 def _output(product: Product, out: Operand, rounds: int, calibration: str) -> tuple[float, ...]:
     plain = output_units(product.w, product.a, product.acc, out)
     parts = requantizers(product, out, rounds, calibration) if rounds else plain
-    return (*price_logic(parts, calibration), price("energy_fj", plain, calibration)[0])
+    energy_fj = price(LOGIC_AND_ENERGY, plain, calibration)[9]
+    return (*price(LOGIC, parts, calibration), energy_fj)
 
 
 def requantizers(product: Product, out: Operand, rounds: int, calibration: str) -> Parts:
@@ -133,6 +136,6 @@ def requantizers(product: Product, out: Operand, rounds: int, calibration: str) 
     if out.kind == "integer" and out.bits <= 4 and not acc.is_float and not out.block:
         memory = (2**out.bits - 1) * acc.bits * rounds
         thresholds: Parts = ((1.0, Unit("threshold", b=acc.bits, k=out.bits)),)
-        if price("lut", thresholds, calibration)[0] + memory < price("lut", parts, calibration)[0]:
+        if price(LOGIC, thresholds, calibration)[0] + memory < price(LOGIC, parts, calibration)[0]:
             return (*thresholds, (float(memory), Unit("addtree", n=2, b=1)))
     return parts

@@ -124,7 +124,7 @@ def clock(pairs: Pairs, fpga: Fpga, simd: Floats) -> Floats:
         return np.repeat(fpga.clock_hz * sides(CLOCK_UNCERTAINTY), len(simd), axis=1)
     rounds = np.ceil(pairs.outputs / 64)
 
-    def period(row: int) -> tuple[float, float, float]:
+    def period(row: int) -> tuple[float, ...]:
         product = pairs.product_of(row)
         lanes = lane_units(product.w, product.a, product.acc, int(simd[row]), product.block)
         output = requantizers(product, pairs.out_of(row), int(rounds[row]), fpga.calibration)

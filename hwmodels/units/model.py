@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import resources
+from math import exp, log1p
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +56,14 @@ COMMUTATIVE = ("mul_int", "mac_int", "pe_ws", "dot_int")
 """Families whose operands may change places."""
 
 
+_widths = attrgetter(*WIDTHS)
+
+
 def features(unit: Unit) -> Array:
     """log(1 + width) of every parameter, the narrower operand first, then 0 or 1 for every variant."""
     if unit.family in COMMUTATIVE and unit.w > unit.a:
         unit = replace(unit, w=unit.a, a=unit.w)
-    widths = [np.log1p(getattr(unit, name)) for name in WIDTHS]
+    widths = [log1p(width) for width in _widths(unit)]
     return np.array([*widths, *(float(name in (unit.impl, unit.out)) for name in VARIANTS)])
 
 
@@ -90,11 +95,11 @@ class UnitModel:
         structural = sum(amount * self.constants.get(name, 0.0) for name, amount in terms.items())
         family = self.families.get(KIN.get(unit.family, unit.family))
         if family is None:
-            spread = np.exp(self.largest_interval_log)
+            spread = exp(self.largest_interval_log)
             return structural, structural / spread, structural * spread
         power_law = family.offset + float(family.slopes @ (features(unit) - family.center))
-        value = structural * float(np.exp(power_law))
-        spread = float(np.exp(family.interval_log))
+        value = structural * exp(power_law)
+        spread = exp(family.interval_log)
         return value, value / spread, value * spread
 
     def predict(self, units: Sequence[Unit]) -> Array:

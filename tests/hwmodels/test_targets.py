@@ -431,7 +431,7 @@ def test_what_ends_a_block_is_counted_whole() -> None:
     pe = np.array([1.0, 3.0, 16.0])
     assert block_end_count(np.full(3, 32.0), Foldings(pe, np.full(3, 12.0), pe)).tolist() == [1, 2, 6]
     table, _ = costs("fpga_zcu104", "mxfp4", (RESNET8[1],))
-    assert table["lut"].iloc[0] > price("lut", ends)[0]
+    assert table["lut"].iloc[0] > price(("lut",), ends)[0]
 
 
 def test_a_float_requantizer_multiplies_by_its_scale_before_it_rounds() -> None:
