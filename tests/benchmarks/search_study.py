@@ -137,7 +137,7 @@ def main() -> None:
         print(f"# {name}", flush=True)
         for line in conversions(race.bench, race.sensitivities):
             print(line, flush=True)
-        for cost in ("LUT", "size"):
+        for cost in ("size",):
             for line in evolution(race, cost):
                 print(line, flush=True)
         for line in rankings(race.bench, race.sensitivities, race.seen["searched"]):
