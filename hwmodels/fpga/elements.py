@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from hwmodels.columns import Costs, Floats, once
-from hwmodels.datapath import Operand, Parts, Product, block_end_units, dot_units, lane_units, output_units
+from hwmodels.columns import Costs, Floats, intern, once
+from hwmodels.datapath import (
+    Accumulator,
+    Operand,
+    Parts,
+    Product,
+    block_end_units,
+    dot_units,
+    lane_units,
+    output_units,
+)
 from hwmodels.fpga.device import Fpga
 from hwmodels.pricing import LOGIC, price
 from hwmodels.units.carry import DSP_MIN_PRODUCT_BITS, slices_of_product
@@ -21,6 +30,8 @@ DSP_PRODUCTS_INT4 = 4
 PACKED_PORT_BITS = 27
 LOGIC_AND_ENERGY = (*LOGIC, "energy_fj")
 CACHED_CIRCUITS = 1 << 18
+NO_REGISTER = Accumulator(0)
+"""Of no bits, hence without cost: stands for a register that is priced apart."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,30 @@ def by_name(logic: Floats) -> Costs:
 
 
 def price_elements(pairs: Pairs, fpga: Fpga, simd: Floats) -> Circuits:
-    """Processing elements of `simd` products a cycle, without what follows a block of shared scales; energy with it."""
+    """Processing elements of `simd` products a cycle, without what follows a block of shared scales; energy with it.
+
+    The exact sum of several products has a register of its own, which is priced apart: sums of different lengths then
+    share all other circuits.
+    """
     facts = (fpga.multipliers, fpga.dsp_long_port_bits, fpga.calibration)
-    values = once(lambda row: _element(pairs.product_of(row), int(simd[row]), *facts), pairs.product, simd)
+    bare, bares = intern(pairs.products, lambda product: replace(product, acc=NO_REGISTER))
+    products = (*pairs.products, *bares)
+    is_exact = np.array([not (product.acc.is_float or product.block) for product in pairs.products])
+    apart = (simd > 1) & is_exact[pairs.product]
+    place = np.where(apart, len(pairs.products) + bare[pairs.product], pairs.product)
+    values = once(lambda row: _element(products[place[row]], int(simd[row]), *facts), place, simd)
+    values[:10] += _registers(np.where(apart, pairs.accumulator_bits, NO_REGISTER.bits), fpga.calibration)
     return Circuits(values[:9].reshape(3, 3, -1), *values[9:])
+
+
+def _registers(bits: Floats, calibration: str) -> Floats:
+    """[10, pairs]: LOGIC with its intervals and fJ of an accumulator."""
+
+    def prices(row: int) -> list[float]:
+        parts = ((1.0, Unit("accumulator", acc=int(bits[row]))),)
+        return price(LOGIC_AND_ENERGY, parts, calibration)[:10]
+
+    return once(prices, bits)
 
 
 @lru_cache(maxsize=CACHED_CIRCUITS)

@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from itertools import product
 
+import pandas  # noqa: F401  or the first call would count the import of the table's library
+
 import hwmodels
 from qsim import parse
 from qsim.graph import Layer
