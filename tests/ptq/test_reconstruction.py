@@ -166,12 +166,14 @@ def test_no_result_is_worse_than_its_start(graph: Graph, name: str, weights: str
     assert all(result.tensors[n].spec == t.spec for n, t in plan.tensors.items() if t.role != "bias")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adaquant", "brecq", "qat"])
 def test_low_bits_gain(graph: Graph, name: str) -> None:
     plan = plan_of(graph, "int3@channel:float32", "uint6+zp@tensor:float32")
     assert noise(graph, tuned(graph, plan, name)) < noise(graph, plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adaquant", "qat", "qfx"])
 def test_same_seed_same_bits(graph: Graph, name: str) -> None:
     plan = plan_of(graph, "int3@channel:float32", "uint6+zp@tensor:float32")
