@@ -70,7 +70,11 @@ def front_figure(tables: Mapping[str, pd.DataFrame], objectives: Sequence[Quanti
         row[0].set_ylabel(_metric_label(everything), parse_math=False)
     handles, labels = _legend_entries(panels.flat)
     legend = figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(len(labels), 5) or 1, frameon=False
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=min(len(labels), 2 * columns, 5) or 1,
+        frameon=False,
     )
     # Labels are the user's own text, in which a dollar sign is a dollar sign.
     for text in legend.get_texts():
