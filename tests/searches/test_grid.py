@@ -28,5 +28,5 @@ def test_two_formats_of_one_width_are_named_by_their_elements() -> None:
 
 
 def test_a_family_without_activations_is_refused() -> None:
-    with pytest.raises(UserError, match="formats.grid.float must hold the lists weights and activations"):
+    with pytest.raises(UserError, match=r"formats\.grid\.float must hold the lists weights and activations"):
         make_grid({"float": {"weights": ["e3m2fn"]}})
