@@ -15,8 +15,10 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
-# ours.py is an adapter that another program's benchmark reads.
-BENCHMARKS := $(filter-out ours __init__,$(basename $(notdir $(wildcard tests/benchmarks/*.py))))
+# Left out: ours.py is an adapter that another program's benchmark reads; those that need the networks of ../shared take --zoo
+NOT_PLAIN := ours __init__ __main__ ptq block_study int_or_float circuits finn_kws reconstruction transforms sensitivity sensitivity_report \
+  search_bars search_networks search_study search_table
+BENCHMARKS := $(filter-out $(NOT_PLAIN),$(basename $(notdir $(wildcard tests/benchmarks/*.py))))
 PARALLEL := -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
@@ -93,5 +95,5 @@ $(VENV)/.dev: $(VENV)/.run
 
 $(VENV)/.consumers: $(VENV)/.dev
 	@echo "installing the tools that read exported files"
-	@$(PIP) -e ".[dev,onnxruntime,qonnx,hls4ml]"
+	@$(PIP) -e ".[dev,onnxruntime,qonnx,hls4ml,ray,slurm,synth]"
 	@touch $@

@@ -156,7 +156,7 @@ def _wrong_key(error: Exception, config: Any, overrides: list[str]) -> str:
         for part in key.split("."):
             if not hasattr(parent, "keys"):
                 break
-            if part not in parent:
+            if part not in parent.keys():  # a mandatory value still missing counts as absent in `parent`
                 known = sorted(map(str, parent.keys()))
                 close = get_close_matches(part, known, 1)
                 hint = f"did you mean {close[0]}? " if close else ""
