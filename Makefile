@@ -22,13 +22,14 @@ BENCHMARKS := $(filter-out $(NOT_PLAIN),$(basename $(notdir $(wildcard tests/ben
 PARALLEL := -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types fast install install-dev test-consumers benchmark wheel clean
+.PHONY: help demo test check lint types fast install install-dev test-consumers test-launchers benchmark wheel clean
 
 help:
 	@echo "make demo             install, then search the embedded network (add options with DEMO=\"...\")"
 	@echo "make test             install, then ruff, mypy and all tests but the heavy consumers"
 	@echo "make check            ruff, mypy and the fast tests"
 	@echo "make test-consumers   load exported files in the tools they are made for"
+	@echo "make test-launchers   sweeps on Ray and submitit, in an environment of their own"
 	@echo "make benchmark        what a configuration costs, beside float32 torch"
 	@echo "make wheel            build dist/qsim-*.whl"
 
@@ -56,6 +57,9 @@ test-consumers: $(VENV)/.consumers
 
 benchmark: install-dev
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
+
+test-launchers: $(VENV)-launchers/.installed
+	$(VENV)-launchers/bin/python -m pytest -m consumer tests/end_to_end/test_launchers.py
 
 wheel: install-dev
 	rm -rf build dist
@@ -95,5 +99,12 @@ $(VENV)/.dev: $(VENV)/.run
 
 $(VENV)/.consumers: $(VENV)/.dev
 	@echo "installing the tools that read exported files"
-	@$(PIP) -e ".[dev,onnxruntime,qonnx,hls4ml,ray,slurm,synth]"
+	@$(PIP) -e ".[dev,onnxruntime,qonnx,hls4ml]"
+	@touch $@
+
+# The launchers pin older packages than constraints.txt has, so they live apart; only torch is pinned there.
+$(VENV)-launchers/.installed: pyproject.toml $(VENV)/.torch
+	$(PYTHON) -m venv $(VENV)-launchers
+	@$(VENV)-launchers/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
+	@$(VENV)-launchers/bin/python -m pip install --quiet -e ".[dev,ray,slurm]"
 	@touch $@
