@@ -156,8 +156,8 @@ def _wrong_key(error: Exception, config: Any, overrides: list[str]) -> str:
         for part in key.split("."):
             if not hasattr(parent, "keys"):
                 break
-            if part not in parent.keys():  # a mandatory value still missing counts as absent in `parent`
-                known = sorted(map(str, parent.keys()))
+            known = sorted(map(str, parent.keys()))  # `in parent` would deny a mandatory value still missing
+            if part not in known:
                 close = get_close_matches(part, known, 1)
                 hint = f"did you mean {close[0]}? " if close else ""
                 where = name[: -len(part) - 1] if name.endswith(f".{part}") else "the top level"
