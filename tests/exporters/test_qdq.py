@@ -106,7 +106,7 @@ def codes_in_onnxruntime(path: Path, x: np.ndarray) -> dict[str, np.ndarray]:
 def test_codes_of_the_embedded_network(tmp_path: Path, scales: str, largest_share: float) -> None:
     """Power-of-two scales: every code equal. Float scales: onnxruntime rounds each dequantized product to
     float32 and sums in float32, where the emulator sums integers; a value beside a rounding boundary then
-    falls on its other side.
+    falls on its other side: one step in the first tensor of a sample that differs, what follows from it later.
     """
     from qsim import embedded
 
@@ -122,6 +122,8 @@ def test_codes_of_the_embedded_network(tmp_path: Path, scales: str, largest_shar
         for name in theirs
     }
     share = sum(np.count_nonzero(step) for step in steps.values()) / sum(step.size for step in steps.values())
-    largest = max(int(np.abs(step).max()) for step in steps.values())
-    print(f"scales {scales}: {share:.4%} of the codes differ, by at most {largest}")
-    assert share <= largest_share and largest <= (1 if largest_share else 0)
+    order = [name for node in graph.nodes for name in (*node.inputs, *node.outputs) if name in steps]
+    per_sample = np.array([np.abs(steps[name]).reshape(len(x), -1).max(1) for name in dict.fromkeys(order)])
+    first = per_sample[(per_sample > 0).argmax(0), np.arange(len(x))]
+    print(f"scales {scales}: {share:.4%} of the codes differ, by at most {per_sample.max()}")
+    assert share <= largest_share and first.max() <= (1 if largest_share else 0)
