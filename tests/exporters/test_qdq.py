@@ -127,3 +127,4 @@ def test_codes_of_the_embedded_network(tmp_path: Path, scales: str, largest_shar
     first = per_sample[(per_sample > 0).argmax(0), np.arange(len(x))]
     print(f"scales {scales}: {share:.4%} of the codes differ, by at most {per_sample.max()}")
     assert share <= largest_share and first.max() <= (1 if largest_share else 0)
+    assert per_sample.max() <= (2 if largest_share else 0)
