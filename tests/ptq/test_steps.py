@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import qsim
 from qsim.errors import UserError
 from qsim.plan import TensorPlan
+from qsim.ptq.grid import nearest_value
 from qsim.ptq.steps import STEPS, make_steps
 from qsim.ptq.steps.bias_correction import BiasCorrection
 from qsim.ptq.steps.coordinate_descent import CoordinateDescent
@@ -94,6 +95,27 @@ def test_coordinate_descent_finds_the_optimum_of_a_small_layer() -> None:
     errors = problem.error(found.values)[0].numpy()
     assert (errors >= np.array(best) - 1e-12).all()
     assert (errors <= np.array(best) * 1.5 + 1e-12).sum() >= 6
+
+
+@pytest.mark.parametrize("text", FORMATS)
+def test_coordinate_descent_leaves_no_weight_that_alone_could_be_better(text: str) -> None:
+    problem, nearest, _, _ = layer(text)
+    values = CoordinateDescent()(problem, nearest).values
+    slope, energy = values @ problem.gram - problem.pull, problem.gram.diagonal(dim1=1, dim2=2)[:, None]
+    best = nearest.grid.nearest(values - slope / energy)
+    gain = (2 * slope + energy * (best - values)) * (best - values)  # of the error, by that weight alone
+    assert (gain >= -1e-12 * problem.error(values).max()).all()
+
+
+@given(st.lists(st.floats(-40, 40), min_size=1, max_size=9), st.sampled_from(FORMATS))
+@settings(max_examples=60, deadline=None)
+def test_the_compiled_lookup_is_that_of_the_grid(weights: list[float], text: str) -> None:
+    grid = layer(text)[1].grid.column(0)
+    step, offset = float(grid.step[0, 0, 0]), float(grid.offset[0, 0, 0])
+    one = replace(grid, step=torch.tensor(step), offset=torch.tensor(offset))
+    units = grid.units.numpy()
+    wanted = one.nearest(torch.tensor(weights, dtype=torch.float64)).tolist()
+    assert [nearest_value(weight, units, step, offset) for weight in weights] == wanted
 
 
 def test_a_refitted_scale_is_the_best_multiple_where_all_roundings_stay() -> None:

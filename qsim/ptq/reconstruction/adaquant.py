@@ -30,7 +30,7 @@ class AdaQuant:
     """iterations: steps a layer; batch: samples a step; rate: of the weights, in steps of their grid."""
 
     iterations: int = 200
-    batch: int = 32
+    batch: int = 16
     rate: float = 0.01
 
     def __post_init__(self) -> None:

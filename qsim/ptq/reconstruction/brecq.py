@@ -35,7 +35,7 @@ class BRECQ:
     """
 
     iterations: int = 300
-    batch: int = 32
+    batch: int = 16
     rate: float = 0.05
     drop: float = 0.0
     augment: tuple[str, ...] = ()

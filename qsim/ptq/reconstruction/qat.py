@@ -44,7 +44,7 @@ class QAT:
     """
 
     iterations: int = 150
-    batch: int = 32
+    batch: int = 16
     rate: float = 0.002
     divergence: float = 1.0
     augment: tuple[str, ...] = ()

@@ -8,11 +8,13 @@ nothing ends it. Best after GPTQ or GPFQ, whose result it polishes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from numba import njit
 
 from qsim.errors import UserError
-from qsim.ptq.grid import Grid
+from qsim.ptq.grid import Grid, nearest_value
 from qsim.ptq.problem import LayerProblem, Rounded
 
 
@@ -34,22 +36,35 @@ class CoordinateDescent:
 def descend(
     values: torch.Tensor, gram: torch.Tensor, pull: torch.Tensor, grid: Grid, sweeps: int
 ) -> torch.Tensor:
-    """Minimise v G v' - 2 v p' over the grid from `values`, one column of all outputs at a time."""
-    values = values.clone()
-    energy = gram.diagonal(dim1=1, dim2=2)
-    columns = [t for t in range(values.shape[-1]) if bool((energy[:, t] > 0).any())]
-    for _ in range(sweeps):
-        slope = values @ gram - pull
-        changed = False
-        for t in columns:
-            at, strength = values[..., t : t + 1], energy[:, None, t, None]
-            real = torch.where(strength > 0, at - slope[..., t : t + 1] / strength, at)
-            best = grid.column(t).nearest(real)
-            change = best - at
-            if bool(change.any()):
-                changed = True
-                values[..., t : t + 1] = best
-                slope += change * gram[:, None, t, :]
-        if not changed:
-            break
+    """Minimise v G v' - 2 v p' over the grid from `values`, one column after another, every output by itself."""
+    values = values.clone().contiguous()
+    slope = (values @ gram - pull).contiguous()
+    step, offset = (part.expand_as(values).contiguous().numpy() for part in (grid.step, grid.offset))
+    _descend(
+        values.numpy(), slope.numpy(), gram.contiguous().numpy(), grid.units.numpy(), step, offset, sweeps
+    )
     return values
+
+
+@njit(nogil=True, cache=True)
+def _descend(values: Any, slope: Any, gram: Any, units: Any, step: Any, offset: Any, sweeps: int) -> None:
+    """`descend` in place; slope: v G - p, kept up with every change."""
+    groups, outputs, length = values.shape
+    for g in range(groups):
+        for row in range(outputs):
+            for _ in range(sweeps):
+                changed = False
+                for t in range(length):
+                    strength, at = gram[g, t, t], values[g, row, t]
+                    if strength <= 0:
+                        continue
+                    wanted = at - slope[g, row, t] / strength
+                    best = nearest_value(wanted, units, step[g, row, t], offset[g, row, t])
+                    change = best - at
+                    if change != 0:
+                        changed = True
+                        values[g, row, t] = best
+                        for j in range(length):
+                            slope[g, row, j] += change * gram[g, t, j]
+                if not changed:
+                    break

@@ -1,6 +1,6 @@
 """Every quantization method x format x network of the zoo, as docs/ptq_table.csv and docs/ptq_table.md:
 
-    python -m tests.benchmarks.ptq_table --zoo ../shared/zoo --out docs/
+    python -m tests.benchmarks.ptq_table --zoo ../shared/zoo --out docs/ --jobs 2
 
 Only calibration data are used to quantize; each number is over all evaluation samples. Cells are kept in --work as
 soon as they are measured, so that a run goes on where another stopped, and only what changed is measured again:
@@ -20,7 +20,10 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -28,6 +31,8 @@ import torch
 from tests.benchmarks.ptq_table.measure import Bench, Cell, keep_cell, load_cells, source_version
 from tests.benchmarks.ptq_table.rows import FORMATS, METHODS, NETWORKS
 from tests.benchmarks.ptq_table.write import write_table
+
+LONGEST_FIRST = ("lm", "resnet8", "vww", "dscnn", "autoencoder")
 
 
 def main() -> None:
@@ -43,8 +48,11 @@ def main() -> None:
     parser.add_argument("--keep-older", action="store_true", help="keep cells that older sources gave")
     parser.add_argument("--measure-only", action="store_true", help="write no table")
     parser.add_argument("--write-only", action="store_true", help="write the table of what is kept")
+    parser.add_argument("--jobs", type=int, default=1, help="networks measured at a time")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.jobs > 1 and not arguments.write_only:
+        _measure_side_by_side(arguments)
     known = load_cells(arguments.work)
     found: dict[str, dict[str, list[Cell]]] = {}
     benches = {}
@@ -59,11 +67,26 @@ def main() -> None:
     write_table(arguments.out, found, benches, command)
 
 
+def _measure_side_by_side(arguments: argparse.Namespace) -> None:
+    """Every network in a process of its own, the longest first."""
+    networks = _chosen(arguments.networks, LONGEST_FIRST)
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
+        list(pool.map(_measure, networks, repeat(arguments)))
+
+
+def _measure(network: str, arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    known = load_cells(arguments.work)
+    bench = Bench(arguments.zoo, network, arguments.samples, known)
+    for method in _chosen(arguments.methods, METHODS):
+        _row(bench, method, arguments, known)
+
+
 def _row(bench: Bench, method: str, arguments: argparse.Namespace, known: dict[str, Cell]) -> list[Cell]:
     """The cells of one method on one network, measured where they are not known."""
     cells = []
     for format_name in _chosen(arguments.formats, FORMATS):
-        for seed in range(min(METHODS[method].seeds, arguments.seeds)):
+        for seed in range(min(METHODS[method].seeds(format_name), arguments.seeds)):
             cell = known.get(bench.key(METHODS[method], format_name, seed))
             fresh = cell is not None and cell.version == source_version(METHODS[method])
             if cell is not None and (fresh or arguments.keep_older or arguments.write_only):

@@ -28,7 +28,7 @@ NETWORKS: Mapping[str, Network] = {
         "mobilenetv1_vww", "MobileNetV1 VWW", "top1", Preprocessing(axes=(0, 3, 1, 2), scale=1 / 255)
     ),
     "autoencoder": Network("autoencoder_ad", "Autoencoder", "reconstruction_auc"),
-    "lm": Network("stories260k_lm", "Language model", "perplexity", batch_size=8),
+    "lm": Network("stories260k_lm", "Language model", "perplexity", batch_size=4),
 }
 
 INT, UINT = "int{}@channel:float32", "uint{}+zp@tensor:float32"
@@ -57,15 +57,20 @@ BLOCKS = ("mxfp4", "nvfp4")
 class Method:
     """A row: options of qsim.ptq.Calibration.
 
-    base: the row that it adds to. target: the formats where its source says that it helps. seeds: how many are
-    measured, for methods that draw. without: networks where it has no meaning, and why.
+    base: the row that it adds to. target: the formats where its source says that it helps. drawn: the formats that
+    are measured under three seeds, for methods that draw; one elsewhere. without: networks where it has no meaning,
+    and why.
     """
 
     options: Mapping[str, Any]
     base: str = "output"
     target: Sequence[str] = WEIGHTS_OF_4_BITS
-    seeds: int = 1
+    drawn: Sequence[str] = ()
     without: Mapping[str, str] = field(default_factory=dict)
+
+    def seeds(self, format_name: str) -> int:
+        """How many seeds a cell is the mean of."""
+        return 3 if format_name in self.drawn else 1
 
     def calibration(self, format_name: str, seed: int) -> dict[str, Any]:
         """Options of Calibration for one cell: "SEED", "WEIGHTS" (the format's spec), "BLOCK" (its block size or None)
@@ -143,15 +148,15 @@ METHODS: Mapping[str, Method] = {
     "rotation_orthogonal": before(
         {"rotation": {"kind": "orthogonal", "seed": "SEED"}},
         target=("int8", "W4A8", "W4A4"),
-        seeds=3,
+        drawn=("int8", "W4A8", "W4A4"),
         without=NO_STREAM,
     ),
     "online_hadamard": before({"online_hadamard": {"block": "BLOCK"}}, target=("W4A4", *BLOCKS)),
     "lorc": before({"lorc": {"spec": "WEIGHTS"}}),
     "svd_quant": before("svd_quant", target=("W4A4", "e2m1", *BLOCKS)),
     "adaquant": after("adaquant", target=("W4A8", "W4A4")),
-    "qdrop": after("qdrop", target=("W4A4",), seeds=3),
-    "qat": after("qat", seeds=3, without=NO_ANSWERS),
+    "qdrop": after("qdrop", target=("W4A4",), drawn=("W4A8", "W4A4")),
+    "qat": after("qat", drawn=("int3", "W4A8", "W4A4"), without=NO_ANSWERS),
 }
 
 # Where a method does not do what its source says: what was found when it was looked into, 2026-11-22.
