@@ -128,9 +128,13 @@ class LayerProblem:
 
     def error(self, values: torch.Tensor) -> torch.Tensor:
         """Mean squared output error of `values` [groups, outputs, K]: [groups, outputs]."""
-        m, w, v = self.objective, self.weights, values
-        quadratic = ((w @ m.float_float) * w).sum(-1) + ((v @ m.quantized_quantized) * v).sum(-1)
-        return (quadratic - 2 * ((w @ m.float_quantized) * v).sum(-1)).clamp(min=0)
+        change = ((values @ self.gram - 2 * self.pull) * values).sum(-1)
+        return (self._float_energy + change).clamp(min=0)
+
+    @cached_property
+    def _float_energy(self) -> torch.Tensor:
+        """w S_xx w' of every output, what all roundings have in common: [groups, outputs]."""
+        return ((self.weights @ self.objective.float_float) * self.weights).sum(-1)
 
     @cached_property
     def gram(self) -> torch.Tensor:

@@ -4,9 +4,9 @@
 
 Bars: issue 6, from ../shared/research/ptq_peers.md (weights at their width + biases of 4 bytes, activations of 8 bits).
 For each size the search mixes weights of 2 to 8 bits: sensitivities and whole plans under GPTQ, corrected by what was
-measured on the choosing half; the best few are rounded as they ship (GPTQ with refitted scales on inputs of the
-quantized network), the best of them tuned by gradients on calibration data, and what is most accurate on the choosing
-half is taken. The figure is of all samples, as the bars are. Stored results are not measured again.
+measured on the choosing half; the best few are rounded as they ship by each of `--finishes` (GPTQ with refitted scales
+on inputs of the quantized network; where it tunes by gradients, the best one alone), and what is most accurate on the
+choosing half is taken. The figure is of all samples, as the bars are. Stored results are not measured again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import yaml
 
+import configs
 import hwmodels
 from qsim.ptq import Calibration, PlanBuilder
+from qsim.ptq.transforms import apply_transforms
 from searches import front, option_costs
 from searches.corrected import Choices, Measured, neighbours
 from searches.correction import corrected
@@ -33,18 +35,13 @@ from searches.problem import Problem
 from tests.benchmarks.search_networks import ACT, INT, SHARED, Bench
 
 MENU = {f"w{bits}a8": (INT.format(bits), ACT.format(8)) for bits in (8, 6, 5, 4, 3, 2)}
-DESCENT = ["coordinate_descent", "scale_refit"]
-SHIPPED: dict[str, Any] = {
-    "activations": "output",
-    "steps": ["gptq", *DESCENT * 3, "coordinate_descent", "bias_correction"],
-}  # configs/ptq/gptq_refit.yaml
 HEADS = (
     "network,KiB,asked %,best public tool %,ours %,bar,other half %,agreement %,uniform %,finish,bits".split(
         ","
     )
 )
 LARGE = 1e12  # bytes, no budget
-AFTER: dict[str, list[Any]] = {"rounded": [], "qat": ["qat"], "qdrop": ["qdrop"]}
+CONFIGS = Path(configs.__file__).parent / "ptq"
 
 
 @dataclass(frozen=True)
@@ -104,11 +101,15 @@ def problem_of(bench: Bench, sensitivities: list[np.ndarray], budget: float) -> 
     return costs.problem(bench.groups, sensitivities, "weight_bytes", {"weight_bytes": budget})
 
 
-def shipped(bench: Bench, after: str) -> Bench:
-    """The same network and groups under the rounding that ships."""
-    rounding = Calibration(**SHIPPED, after=AFTER[after])
-    builder = PlanBuilder.calibrate(bench.choose.graph, bench.choose.dataset.calibration, rounding)
-    return replace(bench, builder=builder, rounding=rounding, _seen={})
+def shipped(bench: Bench, finish: str) -> Bench:
+    """The same network and groups under a rounding that ships, that of configs/ptq/<finish>.yaml."""
+    rounding = Calibration(**yaml.safe_load((CONFIGS / f"{finish}.yaml").read_text()))
+    graph, calibration = bench.choose.graph, bench.choose.dataset.calibration
+    if rounding.before:
+        graph = apply_transforms(rounding.before, graph, calibration)
+    choose, report = (replace(half, graph=graph) for half in (bench.choose, bench.report))
+    builder = PlanBuilder.calibrate(graph, calibration, rounding)
+    return replace(bench, choose=choose, report=report, builder=builder, rounding=rounding, _seen={})
 
 
 def all_samples(bench: Bench, choices: Choices) -> tuple[float, float]:
@@ -119,7 +120,7 @@ def all_samples(bench: Bench, choices: Choices) -> tuple[float, float]:
     return float(top1.mean()), float(agreement.mean())
 
 
-def run_bar(bar: Bar, zoo: Path, store: Path, plans: int, finalists: int, after: list[str]) -> str:
+def run_bar(bar: Bar, zoo: Path, store: Path, plans: int, finalists: int, finishes: list[str]) -> str:
     bench = Bench.open(bar.network, zoo, store, menu=MENU)
     sensitivities = bench.sensitivities("kl")
     uniform = tuple([list(MENU).index(f"w{bar.bits}a8")] * len(bench.groups))
@@ -128,9 +129,10 @@ def run_bar(bar: Bar, zoo: Path, store: Path, plans: int, finalists: int, after:
     problem = problem_of(bench, sensitivities, size)
     ranked = search_within(bench, problem, sensitivities, plans)
     found = []
-    for name in after:
+    for name in finishes:
         final = shipped(bench, name)
-        for choices in dict.fromkeys([*list(ranked)[: finalists if name == "rounded" else 1], uniform]):
+        few = 1 if final.rounding.after else finalists  # gradients take their time
+        for choices in dict.fromkeys([*list(ranked)[:few], uniform]):
             measured = final.measure(choices)
             found.append((measured.loss, measured.distance, name, choices, final))
     _, _, name, choices, final = min(found, key=lambda entry: entry[:2])
@@ -159,14 +161,14 @@ def main() -> None:
     )
     parser.add_argument("--finalists", type=int, default=4, help="plans that are rounded as they ship")
     parser.add_argument(
-        "--after", default="rounded,qat", help=f"of {', '.join(AFTER)}: how finalists are finished"
+        "--finishes", default="gptq_refit,qat", help="how finalists are rounded: files of configs/ptq"
     )
     arguments = parser.parse_args()
     arguments.store.parent.mkdir(parents=True, exist_ok=True)
     lines = ["| " + " | ".join(HEADS) + " |", "| --- |" + " --- |" * (len(HEADS) - 1)]
     print("\n".join(lines), flush=True)
     wanted = arguments.networks.split(","), [int(bits) for bits in arguments.bits.split(",")]
-    effort = arguments.plans, arguments.finalists, arguments.after.split(",")
+    effort = arguments.plans, arguments.finalists, arguments.finishes.split(",")
     for bar in BARS:
         if bar.network in wanted[0] and bar.bits in wanted[1]:
             start = time.process_time()
