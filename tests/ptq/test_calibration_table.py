@@ -14,7 +14,7 @@ from qsim.ptq import Calibration
 from searches.statistics import paired_difference
 from tests.benchmarks.ptq_table.measure import Cell, keep_cell, load_cells, source_version
 from tests.benchmarks.ptq_table.rows import FORMATS, METHODS, NETWORKS, PLAIN
-from tests.benchmarks.ptq_table.write import _auc_difference, sentence, verdict
+from tests.benchmarks.ptq_table.write import _auc_difference, _mean_difference, sentence, verdict
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -71,3 +71,11 @@ def test_the_paired_interval_of_an_area_is_that_of_the_search() -> None:
     ours, theirs = (np.stack([np.round(rng.normal(label, 1), 1), label], 1) for _ in range(2))
     wanted = paired_difference(ours, theirs, METRICS["reconstruction_auc"].value)
     np.testing.assert_allclose(_auc_difference(ours, theirs), wanted, atol=1e-12)
+
+
+def test_the_paired_interval_of_a_mean_is_that_of_the_search() -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = (rng.integers(0, 2, (60, 1)).astype(float) for _ in range(2))
+    np.testing.assert_allclose(_mean_difference(ours, theirs), paired_difference(ours, theirs), atol=1e-12)
+    wanted = paired_difference(ours, theirs, METRICS["perplexity"].value)
+    np.testing.assert_allclose(_mean_difference(ours, theirs, np.exp), wanted, atol=1e-12)

@@ -5,7 +5,8 @@
 Only calibration data are used to quantize; each number is over all evaluation samples. Cells are kept in --work as
 soon as they are measured, so that a run goes on where another stopped, and only what changed is measured again:
 methods by the sources that they run through. --keep-older takes cells of older sources as they are (the CSV says
-which source each is of). --write-only measures nothing.
+which source each is of). --write-only measures nothing. The cells of docs/ptq_table.md lie beside it: after
+`tar xzf docs/ptq_table_cells.tar.gz -C runs` a run with --keep-older measures the missing ones alone.
 
     python -m tests.benchmarks.ptq_table --zoo ../shared/zoo --out /tmp/t --networks dscnn --methods 'gptq*'
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -137,15 +137,31 @@ def _difference(scores: Any, reference: Any, bench: Bench) -> Interval:
         return Interval(0.0, 0.0, 0.0)
     if bench.metric.name == "reconstruction_auc":
         return _auc_difference(ours, theirs)
-    return paired_difference(ours, theirs, None if bench.metric.is_mean else bench.metric.value)
+    if bench.metric.is_mean:
+        return _mean_difference(ours, theirs)
+    if bench.metric.name == "perplexity":
+        return _mean_difference(ours, theirs, np.exp)
+    return paired_difference(ours, theirs, bench.metric.value)
+
+
+@cache
+def _draws(samples: int) -> Array:
+    """How often each resample holds each sample [RESAMPLES, samples], as `paired_difference` draws them."""
+    picks = np.random.default_rng(0).integers(samples, size=(RESAMPLES, samples))
+    return np.stack([np.bincount(pick, minlength=samples) for pick in picks]).astype(float)
+
+
+def _mean_difference(ours: Array, theirs: Array, value: Callable[[Any], Any] = lambda mean: mean) -> Interval:
+    """`paired_difference` of a function of means, all draws at once."""
+    sides = [side.reshape(len(side), -1).mean(1) for side in (ours, theirs)]
+    draws = _draws(len(ours)) / len(ours)
+    low, high = np.quantile(value(draws @ sides[0]) - value(draws @ sides[1]), [0.025, 0.975])
+    return Interval(float(value(sides[0].mean()) - value(sides[1].mean())), float(low), float(high))
 
 
 def _auc_difference(ours: Array, theirs: Array) -> Interval:
-    """`paired_difference` of areas under the ROC curve, all draws at once: a draw is how often it holds each sample."""
-    samples = len(ours)
-    picks = np.random.default_rng(0).integers(samples, size=(RESAMPLES, samples))
-    drawn = np.stack([np.bincount(pick, minlength=samples) for pick in picks])
-    once = np.ones((1, samples), int)
+    """`paired_difference` of areas under the ROC curve, all draws at once."""
+    drawn, once = _draws(len(ours)), np.ones((1, len(ours)))
     difference = _areas(ours, drawn) - _areas(theirs, drawn)
     low, high = np.nanquantile(difference, [0.025, 0.975])
     return Interval(float((_areas(ours, once) - _areas(theirs, once))[0]), float(low), float(high))
