@@ -65,9 +65,15 @@ def test_dynamic(tmp_path: Path) -> None:
     check(make_model([node], {"x": X}, ["q", "s", "z"]), {"x": X}, tmp_path, 1e-7)
 
 
+# Weights of 7 bits: on x86 processors without VNNI onnxruntime adds pairs of uint8 x int8 products in saturating
+# 16 bits, which 8-bit weights overflow (its documentation advises reduce_range there).
+def weights_of_7_bits(*shape: int) -> np.ndarray:
+    return RNG.integers(-64, 64, shape).astype(np.int8)
+
+
 def test_integer_products(tmp_path: Path) -> None:
     a = RNG.integers(0, 255, (3, 8)).astype(np.uint8)
-    b = RNG.integers(-128, 127, (8, 4)).astype(np.int8)
+    b = weights_of_7_bits(8, 4)
     zero = {"az": np.array(7, np.uint8), "bz": np.array(-3, np.int8)}
     node = helper.make_node("MatMulInteger", ["a", "b", "az", "bz"], ["y"])
     check(make_model([node], {"a": a}, ["y"], {"b": b, **zero}), {"a": a}, tmp_path)
@@ -79,7 +85,7 @@ def test_integer_products(tmp_path: Path) -> None:
 
 def test_integer_convolutions(tmp_path: Path) -> None:
     x = RNG.integers(0, 255, (2, 3, 6, 6)).astype(np.uint8)
-    w = RNG.integers(-128, 127, (4, 3, 3, 3)).astype(np.int8)
+    w = weights_of_7_bits(4, 3, 3, 3)
     parameters = {
         "w": w, "xs": np.array(0.02, np.float32), "xz": np.array(9, np.uint8), "wz": np.zeros(4, np.int8),
         "ws": RNG.uniform(0.01, 0.05, 4).astype(np.float32), "ys": np.array(0.4, np.float32),
