@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
 from qsim.casting import encode, quantize
@@ -109,15 +108,6 @@ class Grid:
             matrix, self.spec, axis=matrix_axis(self.spec), scale=self.scale, zero_point=self.zero_point
         )
         return self.nearest(torch.from_numpy(rounded).double().reshape(self.step.shape))
-
-
-@njit(nogil=True, cache=True)
-def nearest_value(weight: float, units: Array, step: float, offset: float) -> Any:
-    """`Grid.nearest` for one weight, in compiled loops."""
-    index = int(np.searchsorted(units, weight / step + offset, side="right"))
-    below = (units[max(index - 1, 0)] - offset) * step
-    above = (units[min(index, len(units) - 1)] - offset) * step
-    return below if weight - below <= above - weight else above
 
 
 def has_grid(spec: Spec) -> bool:

@@ -4,9 +4,9 @@
 
 Bars: issue 6, from ../shared/research/ptq_peers.md (weights at their width + biases of 4 bytes, activations of 8 bits).
 For each size the search mixes weights of 2 to 8 bits: sensitivities and whole plans under GPTQ, corrected by what was
-measured on the choosing half; the best few are rounded as they ship by each of `--finishes` (GPTQ with refitted scales
-on inputs of the quantized network; where it tunes by gradients, the best one alone), and what is most accurate on the
-choosing half is taken. The figure is of all samples, as the bars are. Stored results are not measured again.
+measured on the choosing half; the best few are rounded as they ship, by each of `--finishes` (where one tunes by
+gradients, the best plan alone), and what is most accurate on the choosing half is taken. The figure is of all samples,
+as the bars are. Stored results are not measured again.
 """
 
 from __future__ import annotations

@@ -83,6 +83,15 @@ def test_integer_products(tmp_path: Path) -> None:
     check(make_model([node], {"a": a}, ["y"], {"b": b, **zero, **scales}), {"a": a}, tmp_path)
 
 
+def test_integer_products_of_the_full_range_are_exact() -> None:
+    a = np.concatenate([RNG.integers(0, 256, (3, 8)), np.full((1, 8), 255)]).astype(np.uint8)
+    b = np.concatenate([RNG.integers(-128, 128, (8, 4)), np.full((8, 1), -128)], 1).astype(np.int8)
+    node = Node("m", "MatMulInteger", ("a", "b", "az", "bz"), ("y",), {})
+    points = torch.tensor(7, dtype=torch.uint8), torch.tensor(-3, dtype=torch.int8)
+    (y,) = apply(node, [torch.from_numpy(a), torch.from_numpy(b), *points])
+    np.testing.assert_array_equal(y.numpy(), (a.astype(np.int64) - 7) @ (b.astype(np.int64) + 3))
+
+
 def test_integer_convolutions(tmp_path: Path) -> None:
     x = RNG.integers(0, 255, (2, 3, 6, 6)).astype(np.uint8)
     w = weights_of_7_bits(4, 3, 3, 3)

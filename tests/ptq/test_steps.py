@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 import qsim
 from qsim.errors import UserError
 from qsim.plan import TensorPlan
-from qsim.ptq.grid import nearest_value
 from qsim.ptq.steps import STEPS, make_steps
 from qsim.ptq.steps.bias_correction import BiasCorrection
-from qsim.ptq.steps.coordinate_descent import CoordinateDescent
+from qsim.ptq.steps.coordinate_descent import CoordinateDescent, nearest_value
 from qsim.ptq.steps.gptq import GPTQ
 from qsim.views import matrix_axis
 from tests.ptq.problems import FORMATS, layer

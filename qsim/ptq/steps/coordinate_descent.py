@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from numba import njit
 
 from qsim.errors import UserError
-from qsim.ptq.grid import Grid, nearest_value
+from qsim.ptq.grid import Grid
 from qsim.ptq.problem import LayerProblem, Rounded
 
 
@@ -44,6 +45,16 @@ def descend(
         values.numpy(), slope.numpy(), gram.contiguous().numpy(), grid.units.numpy(), step, offset, sweeps
     )
     return values
+
+
+# In this file, not beside Grid.nearest: numba's cache is renewed when the file of the kernel changes, no other.
+@njit(nogil=True, cache=True)
+def nearest_value(weight: float, units: Any, step: float, offset: float) -> Any:
+    """`Grid.nearest` for one weight."""
+    index = int(np.searchsorted(units, weight / step + offset, side="right"))
+    below = (units[max(index - 1, 0)] - offset) * step
+    above = (units[min(index, len(units) - 1)] - offset) * step
+    return below if weight - below <= above - weight else above
 
 
 @njit(nogil=True, cache=True)

@@ -129,7 +129,7 @@ class Bench:
         graph, _, shared_s = self._transformed(how)
         scaled, scales_s = self._scaled(how, format_name)
         start = time.process_time()
-        builder = replace(scaled, calibration=how, seed=seed, _tuned={})
+        builder = replace(scaled, calibration=how, seed=seed, _tuned={}, _finished={})
         plan = builder.build(specs_of(graph, self.layers, format_name))
         return graph, plan, time.process_time() - start + shared_s + scales_s
 
