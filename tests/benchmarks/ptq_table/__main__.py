@@ -21,13 +21,11 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
-from itertools import repeat
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from joblib import Parallel, delayed
 
 from tests.benchmarks.ptq_table.measure import Bench, Cell, keep_cell, load_cells, source_version
 from tests.benchmarks.ptq_table.rows import FORMATS, METHODS, NETWORKS
@@ -69,10 +67,9 @@ def main() -> None:
 
 
 def _measure_side_by_side(arguments: argparse.Namespace) -> None:
-    """Every network in a process of its own, the longest first."""
+    """A network at a time in each process, the longest first."""
     networks = _chosen(arguments.networks, LONGEST_FIRST)
-    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
-        list(pool.map(_measure, networks, repeat(arguments)))
+    Parallel(arguments.jobs, batch_size=1)(delayed(_measure)(network, arguments) for network in networks)
 
 
 def _measure(network: str, arguments: argparse.Namespace) -> None:
