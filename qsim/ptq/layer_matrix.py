@@ -126,23 +126,22 @@ def _unfold(
     dilations: tuple[int, ...],
     groups: int,
 ) -> torch.Tensor:
-    """The windows of [samples, channels, *space] as [groups, rows, K]."""
+    """The windows of [samples, channels, *space] as [groups, rows, K]; rows lie side by side in memory."""
     sizes = [
         (length - (k - 1) * d - 1) // s + 1
         for length, k, s, d in zip(padded.shape[2:], kernel, strides, dilations, strict=True)
     ]
-    views = []
-    for position in product(*(range(k) for k in kernel)):
+    samples, taps = padded.shape[0], list(product(*(range(k) for k in kernel)))
+    split = padded.unflatten(1, (groups, -1)).movedim(0, 2)  # [groups, channels, samples, *space]
+    columns = padded.new_empty(groups, len(taps), split.shape[1], samples, *sizes)
+    for tap, position in enumerate(taps):
         starts = [p * d for p, d in zip(position, dilations, strict=True)]
-        window = tuple(
+        window = (
             slice(start, start + (size - 1) * s + 1, s)
             for start, size, s in zip(starts, sizes, strides, strict=True)
         )
-        views.append(padded[(slice(None), slice(None), *window)].flatten(2))
-    stacked = torch.stack(views, -1)  # [samples, channels, positions, kernel positions]
-    samples, channels, positions, taps = stacked.shape
-    grouped = stacked.reshape(samples, groups, channels // groups, positions, taps)
-    return grouped.permute(1, 0, 3, 4, 2).reshape(groups, samples * positions, -1)
+        columns[:, tap] = split[(..., *window)]
+    return columns.reshape(groups, len(taps) * split.shape[1], -1).mT
 
 
 def _upsampled(node: Node, layer: Layer, x: torch.Tensor) -> torch.Tensor:

@@ -20,21 +20,23 @@ from tests.benchmarks.ptq_table.write import _auc_difference, _mean_difference, 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_every_row_is_a_calibration_in_every_format(method: str, format_name: str) -> None:
-    Calibration(**METHODS[method].calibration(format_name, 0))
+    for network in NETWORKS.values():
+        Calibration(**METHODS[method].calibration(network, format_name, 0))
     assert METHODS[method].base in METHODS
     assert set(METHODS[method].target) <= set(FORMATS) and set(METHODS[method].without) <= set(NETWORKS)
 
 
 def test_what_draws_is_measured_with_several_seeds() -> None:
     for method in METHODS.values():
-        first, second = (method.calibration("W4A4", seed) for seed in (0, 1))
+        first, second = (method.calibration(NETWORKS["lm"], "W4A4", seed) for seed in (0, 1))
         assert first == second or method.seeds("W4A4") > 1
     assert METHODS["qdrop"].seeds("W4A4") == METHODS["qat"].seeds("W4A4") == 3
 
 
 def test_a_cell_survives_its_file(tmp_path: Path) -> None:
+    times = {"quantize_s": 1.5, "evaluate_s": 2.5, "spent_s": 3.5}
     cell = Cell(
-        "dscnn", "gptq", "W4A8", 0, "k", "v", "plan", "graph", [[1.0], [0.0]], 0.5, 0.9, 20.0, 1.5, 2.5, 13.0
+        "dscnn", "gptq", "W4A8", 0, "k", "v", "plan", "graph", [[1.0], [0.0]], 0.5, 0.9, 20.0, **times
     )
     keep_cell(tmp_path, cell)
     keep_cell(tmp_path, replace(cell, network="lm", key="l", failed="why"))

@@ -12,7 +12,7 @@ Written with y it holds for every element: minifloats, tables and powers of two 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -61,7 +61,7 @@ class _Cast(torch.autograd.Function):
     ) -> torch.Tensor:
         context.save_for_backward(x, scale, rounded)
         context.facts = low, high, gain
-        return rounded.clone()
+        return rounded
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -72,8 +72,15 @@ class _Cast(torch.autograd.Function):
         through = gradient * inside
         if not context.needs_input_grad[1]:
             return through, None, None, None, None, None
+        if scale.numel() == 1:  # of a whole tensor: no tensor is written for its sum
+            total = torch.dot(*_flat(gradient, rounded)) - torch.dot(*_flat(through, x))
+            return through, total * (gain / scale), None, None, None, None
         of_scale = (gradient * rounded - through * x) * (gain / scale)
         return through, of_scale.sum_to_size(scale.shape), None, None, None, None
+
+
+def _flat(*tensors: torch.Tensor) -> Iterator[torch.Tensor]:
+    return (tensor.reshape(-1) for tensor in tensors)
 
 
 class LearnedScale:

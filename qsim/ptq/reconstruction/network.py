@@ -6,7 +6,7 @@ float32 as torch orders them, so a result differs from `qsim.emulate` by float r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,9 +114,14 @@ class QuantizedNetwork:
                 cast[name] = self._dropped(name, raw[name], drop, generator)
             return cast[name]
 
-        for node in self.graph.nodes if nodes is None else nodes:
+        chosen = self.graph.nodes if nodes is None else nodes
+        for node, last_read in zip(chosen, last_reads(chosen), strict=True):
             results = apply(node, [read(name) for name in node.inputs])
             raw |= {name: value for name, value in zip(node.outputs, results, strict=False) if name}
+            for name in last_read:
+                cast.pop(name, None)
+                if name not in keep:
+                    raw.pop(name, None)
         return {name: raw[name] for name in keep}
 
     def cast(self, name: str, value: torch.Tensor) -> torch.Tensor:
@@ -202,18 +207,33 @@ class QuantizedNetwork:
 
 
 def float_values(
-    graph: Graph, values: Mapping[str, torch.Tensor], keep: Iterable[str], nodes: Sequence[Node] | None = None
+    graph: Graph,
+    values: Mapping[str, torch.Tensor],
+    keep: Collection[str],
+    nodes: Sequence[Node] | None = None,
 ) -> Values:
     """Tensors `keep` of the float32 network, as tensors that may enter a loss."""
-    have = dict(values)
+    have, chosen = dict(values), graph.nodes if nodes is None else nodes
     with torch.no_grad():
-        for node in graph.nodes if nodes is None else nodes:
+        for node, last_read in zip(chosen, last_reads(chosen), strict=True):
             read = [
                 None if not name else have[name] if name in have else parameter_tensor(graph, name)
                 for name in node.inputs
             ]
             have |= {n: value for n, value in zip(node.outputs, apply(node, read), strict=False) if n}
+            for name in last_read:
+                if name not in keep:
+                    have.pop(name, None)
     return {name: have[name] for name in keep}
+
+
+def last_reads(nodes: Sequence[Node]) -> list[list[str]]:
+    """For every node the tensors that no later one of `nodes` reads: memory holds what is still needed."""
+    last = {name: i for i, node in enumerate(nodes) for name in (*node.outputs, *node.inputs) if name}
+    found: list[list[str]] = [[] for _ in nodes]
+    for name, position in last.items():
+        found[position].append(name)
+    return found
 
 
 def _is_learned(graph: Graph, plan: BitPlan, layer: Layer) -> bool:

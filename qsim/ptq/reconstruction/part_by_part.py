@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from qsim.plan import BitPlan
+from qsim.ptq.batches import batch_samples
 from qsim.ptq.reconstruction.augment import augmented
 from qsim.ptq.reconstruction.fit import Rates, fit, leaves_of, relative_error
 from qsim.ptq.reconstruction.network import QuantizedNetwork, Values, float_values
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 HELD_OUT = 0.2
-STREAM = 25  # samples that run at once where nothing is learned
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Tuned:
 def streamed(graph: Graph, values: Values, names: Sequence[str], run: Callable[[Values], Values]) -> Values:
     """`run` over batches of the tensors `names` of all samples, its results joined."""
     samples = len(values[names[0]])
-    step = batch_of(graph, STREAM)
+    step = batch_samples(graph)
     parts = [run({name: values[name][i : i + step] for name in names}) for i in range(0, samples, step)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
@@ -168,7 +168,7 @@ def batch_of(graph: Graph, wanted: int) -> int:
 
 def first_samples(graph: Graph, values: Values) -> Values:
     """One batch."""
-    return {name: value[: batch_of(graph, STREAM)] for name, value in values.items()}
+    return {name: value[: batch_samples(graph)] for name, value in values.items()}
 
 
 def shuffled(samples: int, batch: int, generator: torch.Generator) -> Iterator[torch.Tensor]:

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from qsim.errors import UserError
 from qsim.plan import BitPlan
+from qsim.ptq.batches import batch_samples
 from qsim.ptq.reconstruction.augment import augmented, check_augmentations
 from qsim.ptq.reconstruction.fit import Rates, fit, relative_error
 from qsim.ptq.reconstruction.network import QuantizedNetwork, Values, float_values
-from qsim.ptq.reconstruction.part_by_part import STREAM, batch_of, first_samples, shuffled
+from qsim.ptq.reconstruction.part_by_part import batch_of, first_samples, shuffled
 from qsim.ptq.reconstruction.segments import whole_network
 from qsim.ptq.reconstruction.weights import StraightThroughWeight
 
@@ -89,7 +90,7 @@ class QAT:
 
         def error() -> float:
             """The loss on the calibration samples as they are, streamed."""
-            losses, step = [], batch_of(graph, STREAM)
+            losses, step = [], batch_samples(graph, segment.outputs)
             with torch.no_grad():
                 for first in range(0, count, step):
                     values = {name: sample[first : first + step] for name, sample in samples.items()}

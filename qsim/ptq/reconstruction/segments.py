@@ -1,14 +1,15 @@
 """A network cut into parts that are tuned one after another: layers, or residual blocks.
 
-A cut lies before a layer that multiplies. Blocks are cut where as few tensors are alive as anywhere (one, in most
-networks), so that no shortcut crosses a cut: the units of block-wise reconstruction (Li et al., "BRECQ", ICLR
-2021, section 3.2, which finds blocks to be the best unit between layers and the whole network). A depthwise layer
-stays with the layer after it.
+A cut lies before a layer that multiplies by a parameter. Blocks are cut where as few tensors are alive as anywhere
+(one, in most networks), so that no shortcut crosses a cut: the units of block-wise reconstruction (Li et al.,
+"BRECQ", ICLR 2021, section 3.2, which finds blocks to be the best unit between layers and the whole network). A
+depthwise layer stays with the layer after it. What follows from parameters alone (a head's view of an embedding) is
+no activation: every part that reads it makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Consecutive nodes; inputs: the activations that they read from before; outputs: what is read after them."""
+    """Consecutive nodes, with those that make the constants they read; inputs: the activations that they read from
+    before; outputs: what is read after them.
+    """
 
     nodes: tuple[Node, ...]
     layers: tuple[Layer, ...]
@@ -27,14 +30,17 @@ class Segment:
 
 
 def layer_segments(graph: Graph) -> tuple[Segment, ...]:
-    """A segment for every layer that multiplies, with what follows it."""
-    return _cut(graph, {layer.node for layer in graph.layers})
+    """A segment for every layer that multiplies by a parameter, with what follows it: products of two activations
+    have nothing to learn, and the maps of attention stay inside a segment.
+    """
+    return _cut(graph, {layer.node for layer in graph.layers if layer.weights in graph.parameters})
 
 
 def block_segments(graph: Graph) -> tuple[Segment, ...]:
     """A segment for every residual block, and for every layer outside of them."""
     position = {node.name: index for index, node in enumerate(graph.nodes)}
-    layers = sorted(graph.layers, key=lambda layer: position[layer.node])
+    with_weights = [layer for layer in graph.layers if layer.weights in graph.parameters]
+    layers = sorted(with_weights, key=lambda layer: position[layer.node])
     alive = {layer.node: len(_alive(graph, position[layer.node])) for layer in layers}
     least = min(alive.values(), default=0)
     cuts = {layer.node for layer in layers if alive[layer.node] == least}
@@ -60,27 +66,45 @@ def _cut(graph: Graph, cuts: Collection[str]) -> tuple[Segment, ...]:
 
 
 def _segment(graph: Graph, start: int, end: int) -> Segment:
-    nodes = graph.nodes[start:end]
-    names = {node.name for node in nodes}
+    constants = _constant_nodes(graph)
+    own = [node for node in graph.nodes[start:end] if node not in constants]
+    nodes = (*_makers(constants, own), *own)
     made = {name for node in nodes for name in node.outputs}
-    after = _alive(graph, end)
+    read = [name for node in own for name in node.inputs if name]
     return Segment(
         nodes,
-        tuple(layer for layer in graph.layers if layer.node in names),
-        tuple(
-            dict.fromkeys(
-                name
-                for node in nodes
-                for name in node.inputs
-                if name and name not in made | set(graph.parameters)
-            )
-        ),
-        tuple(name for name in after if name in made),
+        tuple(layer for layer in graph.layers if layer.node in {node.name for node in own}),
+        tuple(dict.fromkeys(name for name in read if name not in made | set(graph.parameters))),
+        tuple(name for name in _alive(graph, end) if name in made),
     )
+
+
+def _constant_nodes(graph: Graph) -> list[Node]:
+    """Nodes whose results follow from parameters alone."""
+    fixed, found = set(graph.parameters), []
+    for node in graph.nodes:
+        if all(name in fixed for name in node.inputs if name):
+            found.append(node)
+            fixed |= set(node.outputs)
+    return found
+
+
+def _makers(constants: Sequence[Node], readers: Sequence[Node]) -> list[Node]:
+    """Of the nodes `constants`, those that `readers` depend on, in order."""
+    needed = {name for node in readers for name in node.inputs}
+    makers: list[Node] = []
+    for node in reversed(constants):
+        if needed & set(node.outputs):
+            makers.insert(0, node)
+            needed |= set(node.inputs)
+    return makers
 
 
 def _alive(graph: Graph, index: int) -> list[str]:
     """Activations that exist before node `index` and are read by it or after it, or are outputs."""
+    fixed = {name for node in _constant_nodes(graph) for name in node.outputs}
     before = [*graph.inputs, *(name for node in graph.nodes[:index] for name in node.outputs if name)]
     read = {name for node in graph.nodes[index:] for name in node.inputs} | set(graph.outputs)
-    return [name for name in dict.fromkeys(before) if name in read and name not in graph.parameters]
+    return [
+        name for name in dict.fromkeys(before) if name in read and name not in set(graph.parameters) | fixed
+    ]

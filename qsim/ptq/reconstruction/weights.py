@@ -142,10 +142,11 @@ class SoftWeight(LearnedWeight):
     The paper's second loss term drives all weights to the grid at once and wants a weight between two losses.
     Here they are settled a few at a time, the most decided first, and the others go on making good what that
     costs (as Zhou et al., "Incremental Network Quantization", ICLR 2017).
+    Scales that are powers of two stay as they are: the next one would double every weight of its block at once.
     """
 
     def __init__(self, graph: Graph, layer: Layer, plan: TensorPlan, scale: LearnedScale | None) -> None:
-        super().__init__(graph, layer, plan, scale)
+        super().__init__(graph, layer, plan, None if scale is not None and scale.is_power_of_two else scale)
         below, above = _around(self._grid, self._start)
         at = _within(self._start, self._real, below, above)
         low, high = (part[0].float() for part in self._grid.neighbours(at.double()[None]))

@@ -6,7 +6,8 @@ the layer plus lambda * sum(1 - |2 h - 1|^beta) (eq. 24) is minimised by Adam, b
 
 "Floor" and "step" are the neighbours of each weight on its own grid, so minifloats and tables work as integers
 do. The error is the exact quadratic form over all calibration data rather than a sampled batch; the paper's
-f_a (the activation function inside the loss, eq. 25) is left out.
+f_a (the activation function inside the loss, eq. 25) is left out. Learned in float32, as the change d of the weights:
+d S d' + 2 d s' holds no large numbers that cancel. Which rounding wins is decided in float64.
 """
 
 from __future__ import annotations
@@ -52,13 +53,19 @@ class AdaRound:
         below, above = rounded.grid.neighbours(centre)
         width = above - below
         share = torch.where(width > 0, (centre - below) / width, 0.0).clamp(0, 1)
-        logits = soft_rounding_inverse(share).requires_grad_()
-        unit = problem.error(rounded.values).clamp(min=1e-30)
+        logits = soft_rounding_inverse(share).float().requires_grad_()
+        unit = problem.error(rounded.values).clamp(min=1e-30).float()[..., None]
+        gram = problem.gram.float()
+        slope = (problem.weights @ problem.gram - problem.pull).float()
+        start, step = (below - problem.weights).float(), width.float()
         optimizer = torch.optim.Adam([logits], lr=self.rate)
         for iteration in range(self.iterations):
             optimizer.zero_grad()
             up = soft_rounding(logits)
-            loss = (problem.error(below + width * up) / unit).sum()
+            change = start + step * up
+            # half the gradient of the error: as a constant it gives the loss the same gradient with half the products
+            descent = (change.detach() @ gram + slope) / unit
+            loss = 2 * (descent * change).sum()
             progress = iteration / self.iterations
             if progress >= self.warm_up:
                 loss = loss + self.regularization * hardness(up, progress, self.warm_up).mean(-1).sum()

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,17 @@ ALWAYS = (
 )  # rooms of qsim that every cell runs through
 
 
+PART = 5  # batches that are evaluated before they are scored
+
+
 @dataclass(frozen=True)
 class Cell:
     """What was measured: one of these a seed.
 
     scores: [samples, k] of the metric. agreement: share of answers equal to float32's, None where the metric does not
-    classify. quantize_s, evaluate_s: processor time, calibration included. peak_mib: resident, of this cell alone
-    (quantization, evaluation). failed: why there is no number, the other fields then being empty.
+    classify. quantize_s, evaluate_s: processor time, calibration included. spent_s: processor time of the benchmark,
+    in which what cells share is of the first of them alone. peak_mib: resident, of this cell alone (quantization,
+    evaluation). failed: why there is no number, the other fields then being empty.
     """
 
     network: str
@@ -65,6 +70,7 @@ class Cell:
     sqnr_db: float | None = None
     quantize_s: float = 0.0
     evaluate_s: float = 0.0
+    spent_s: float = 0.0
     size_kib: float = 0.0
     peak_mib: tuple[float, float] = (0.0, 0.0)
     failed: str = ""
@@ -82,8 +88,8 @@ class Bench:
             samples
         )
         self.metric: Metric = METRICS[self.network.metric]
-        self._reference = self._run(self.graph, None)
-        self.float_scores = self.metric.score(self._samples(self._reference, slice(None)))
+        self._answers = TemporaryDirectory()  # of the float32 network, a file a part
+        self.float_scores = np.concatenate([self._run_float(part) for part in self._parts()])
         self._graphs: dict[str, tuple[Graph, dict[str, Range], float]] = {}
         self._builders: dict[tuple[str, ...], tuple[PlanBuilder, float]] = {}
         self._run_already = {(cell.graph, cell.plan): cell for cell in cells.values() if cell.network == name}
@@ -94,7 +100,7 @@ class Bench:
             self.graph.hash,
             self.data.hash,
             FORMATS[format_name],
-            method.calibration(format_name, seed),
+            method.calibration(self.network, format_name, seed),
             seed,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -107,6 +113,7 @@ class Bench:
         if self.name in method.without:
             return replace(empty, failed=method.without[self.name])
         reset_peak()
+        start = time.process_time()
         try:
             graph, plan, seconds = self._quantize(method, format_name, seed)
         except Exception as error:  # one method's failure must not cost the rest of the table
@@ -120,12 +127,13 @@ class Bench:
             known,
             **{name: getattr(empty, name) for name in ("method", "format", "seed", "key", "version")},
             quantize_s=seconds,
+            spent_s=time.process_time() - start,
             size_kib=weight_bytes(graph.layers, specs_of(graph, self.layers, format_name).get) / 1024,
             peak_mib=(peak, known.peak_mib[1]),
         )
 
     def _quantize(self, method: Method, format_name: str, seed: int) -> tuple[Graph, BitPlan, float]:
-        how = Calibration(**method.calibration(format_name, seed))
+        how = Calibration(**method.calibration(self.network, format_name, seed))
         graph, _, shared_s = self._transformed(how)
         scaled, scales_s = self._scaled(how, format_name)
         start = time.process_time()
@@ -163,9 +171,8 @@ class Bench:
     def _evaluate(self, graph: Graph, plan: BitPlan, cell: Cell) -> Cell:
         reset_peak()
         start = time.process_time()
-        scores, agreement, noise, step = [], [], [], 10 * self.network.batch_size
-        for first in range(0, self.data.samples, step):
-            part = slice(first, first + step)
+        scores, agreement, noise = [], [], []
+        for part in self._parts():
             samples = self._samples(self._run(graph, plan, part), part)
             scores.append(self.metric.score(samples))
             agreement.append(METRICS["agreement"].score(samples))
@@ -184,14 +191,27 @@ class Bench:
             peak_mib=(0.0, peak_mib()),
         )
 
-    def _run(self, graph: Graph, plan: BitPlan | None, part: slice = slice(None)) -> Any:
+    def _parts(self) -> Iterator[slice]:
+        """The evaluation samples, so many at a time that memory holds few answers."""
+        step = PART * self.network.batch_size
+        return (slice(first, first + step) for first in range(0, self.data.samples, step))
+
+    def _run_float(self, part: slice) -> Any:
+        answers = self._run(self.graph, None, part)
+        np.save(self._answer_file(part), answers)
+        return self.metric.score(self._samples(answers, part))
+
+    def _answer_file(self, part: slice) -> Path:
+        return Path(self._answers.name) / f"{part.start}.npy"
+
+    def _run(self, graph: Graph, plan: BitPlan | None, part: slice) -> Any:
         inputs = {name: array[part] for name, array in self.data.evaluation.items()}
         return qsim.emulate(graph, plan, inputs, batch_size=self.network.batch_size).output
 
     def _samples(self, output: Any, part: slice) -> Samples:
         inputs = next(iter(self.data.evaluation.values()))[part]
         labels = None if self.data.labels is None else self.data.labels[part]
-        return Samples(output, self._reference[part], inputs, labels)
+        return Samples(output, np.load(self._answer_file(part)), inputs, labels)
 
 
 def specs_of(graph: Graph, names: Collection[str], format_name: str) -> dict[str, qsim.Spec]:

@@ -12,13 +12,18 @@ from qsim.data import Preprocessing
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the zoo: its folder, how its data become inputs, its metric and what people call it."""
+    """A network of the zoo: its folder, how its data become inputs, its metric and what people call it.
+
+    batch_size: samples that are evaluated at once. learned_at_once: samples a gradient step sees (of the language
+    model, sequences of 256 tokens).
+    """
 
     folder: str
     label: str
     metric: str
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     batch_size: int = 100
+    learned_at_once: int = 16
 
 
 NETWORKS: Mapping[str, Network] = {
@@ -28,7 +33,7 @@ NETWORKS: Mapping[str, Network] = {
         "mobilenetv1_vww", "MobileNetV1 VWW", "top1", Preprocessing(axes=(0, 3, 1, 2), scale=1 / 255)
     ),
     "autoencoder": Network("autoencoder_ad", "Autoencoder", "reconstruction_auc"),
-    "lm": Network("stories260k_lm", "Language model", "perplexity", batch_size=4),
+    "lm": Network("stories260k_lm", "Language model", "perplexity", batch_size=4, learned_at_once=1),
 }
 
 INT, UINT = "int{}@channel:float32", "uint{}+zp@tensor:float32"
@@ -72,14 +77,15 @@ class Method:
         """How many seeds a cell is the mean of."""
         return 3 if format_name in self.drawn else 1
 
-    def calibration(self, format_name: str, seed: int) -> dict[str, Any]:
-        """Options of Calibration for one cell: "SEED", "WEIGHTS" (the format's spec), "BLOCK" (its block size or None)
-        and "ZERO_POINT" (whether its activations have one) stand for those of the cell.
+    def calibration(self, network: Network, format_name: str, seed: int) -> dict[str, Any]:
+        """Options of Calibration for one cell: "SEED", "WEIGHTS" (the format's spec), "BLOCK" (its block size or
+        None), "ZERO_POINT" (whether its activations have one) and "BATCH" (`learned_at_once`) stand for the cell's.
         """
         weights, activations = FORMATS[format_name]
         granularity = qsim.parse(weights).granularity
         facts = {
             "SEED": seed,
+            "BATCH": network.learned_at_once,
             "WEIGHTS": weights,
             "BLOCK": granularity.block[-1] if granularity is not None and granularity.block else None,
             "ZERO_POINT": activations is not None and "+zp" in activations,
@@ -109,10 +115,15 @@ def before(*names: Any, target: Sequence[str] = WEIGHTS_OF_4_BITS, **facts: Any)
     return Method({**SCALES, "before": list(names)}, target=target, **facts)
 
 
-def after(*names: Any, target: Sequence[str] = WEIGHTS_OF_4_BITS, **facts: Any) -> Method:
-    """A method that tunes a whole plan by gradients, from that of row "gptq"."""
-    options = {**SCALES, "steps": ["gptq", "bias_correction"], "after": list(names)}
-    return Method(options, base="gptq", target=target, **facts)
+def reconstructed(name: str, **facts: Any) -> Method:
+    """A method that learns roundings part by part, from nearest rounding as its paper does."""
+    return Method({**SCALES, "after": [{name: {"batch": "BATCH"}}]}, **facts)
+
+
+def fine_tuned(name: str, **facts: Any) -> Method:
+    """A method that tunes a chosen plan by gradients, that of row "gptq"."""
+    steps = ["gptq", "bias_correction"]
+    return Method({**SCALES, "steps": steps, "after": [{name: {"batch": "BATCH"}}]}, base="gptq", **facts)
 
 
 NO_ANSWERS = {"autoencoder": "its outputs are no logits to distil"}
@@ -134,7 +145,6 @@ METHODS: Mapping[str, Method] = {
     "gpfq": steps("gpfq", "bias_correction"),
     "qronos": steps("qronos", "bias_correction"),
     "gptq": steps("gptq", "bias_correction"),
-    "gptq_descent": steps("gptq", "coordinate_descent", "bias_correction"),
     "gptq_refit": steps("gptq", *DESCENT * 3, "coordinate_descent", "bias_correction"),
     "adaround": steps("adaround", "bias_correction"),
     "cle": before("cross_layer_equalization", target=("fixed8",)),
@@ -151,9 +161,9 @@ METHODS: Mapping[str, Method] = {
     "online_hadamard": before({"online_hadamard": {"block": "BLOCK"}}, target=("W4A4", *BLOCKS)),
     "lorc": before({"lorc": {"spec": "WEIGHTS"}}),
     "svd_quant": before("svd_quant", target=("W4A4", "e2m1", *BLOCKS)),
-    "adaquant": after("adaquant", target=("W4A8", "W4A4")),
-    "qdrop": after("qdrop", target=("W4A4",), drawn=("W4A8", "W4A4")),
-    "qat": after("qat", drawn=("int3", "W4A8", "W4A4"), without=NO_ANSWERS),
+    "adaquant": reconstructed("adaquant", target=("W4A8", "W4A4"), drawn=("W4A8", "W4A4")),
+    "qdrop": reconstructed("qdrop", target=("W4A4",), drawn=("W4A8", "W4A4")),
+    "qat": fine_tuned("qat", drawn=("int3", "W4A8", "W4A4"), without=NO_ANSWERS),
 }
 
 # Where a method does not do what its source says: what was found when it was looked into, 22 and 29 November 2026.

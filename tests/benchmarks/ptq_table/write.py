@@ -40,6 +40,7 @@ COLUMNS = (
         "size_kib",
         "quantize_s",
         "evaluate_s",
+        "spent_s",
         "quantize_peak_mib",
         "evaluate_peak_mib",
     ),
@@ -107,6 +108,7 @@ def _entry(cells: Row, by_method: Mapping[str, Row], bench: Bench) -> dict[str, 
         "size_kib": first.size_kib,
         "quantize_s": float(np.mean([cell.quantize_s for cell in cells])),
         "evaluate_s": first.evaluate_s,
+        "spent_s": sum(cell.spent_s for cell in cells),
         "quantize_peak_mib": first.peak_mib[0],
         "evaluate_peak_mib": first.peak_mib[1],
     }
@@ -181,7 +183,7 @@ def _areas(scores: Array, counts: Array) -> Array:
 def _head(table: pd.DataFrame, command: str) -> str:
     measured = table[table.plan != ""]
     evaluate_minutes = measured.drop_duplicates(["network", "plan"]).evaluate_s.sum() / 60
-    minutes = (measured.quantize_s * measured.seeds).sum() / 60 + evaluate_minutes
+    minutes = measured.spent_s.sum() / 60
     return f"""# What each quantization method does in each format
 
 `{command}`
@@ -199,8 +201,9 @@ a paired interval; *italic*: below it. Methods that draw: the mean of the seeds,
 is: tests/benchmarks/ptq_table/rows.py; from row bias_correction on, scales are those of row output. Differences to
 plain rounding and to the row that a method builds on are in ptq_table.csv.
 
-Processor time of all cells: {minutes:.0f} minutes on one core, of it {evaluate_minutes:.0f} to evaluate (float32 sums
-of dequantized values, which give the answers of exact arithmetic; equal plans once)."""
+Processor time of all cells: {minutes:.0f} minutes on one core (a cell's own seconds include what it shares with others,
+this sum has that once), of it {evaluate_minutes:.0f} to evaluate (float32 sums of dequantized values, which give the
+answers of exact arithmetic; equal plans once)."""
 
 
 def _network_part(table: pd.DataFrame, bench: Bench) -> str:
