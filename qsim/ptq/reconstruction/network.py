@@ -197,13 +197,21 @@ class QuantizedNetwork:
         cast = self.cast(name, value)
         if drop == 0.0 or cast is value:
             return cast
-        return torch.where(torch.rand(value.shape, generator=generator) < drop, value, cast)
+        return mixed(cast, value, drop, generator)
 
     def _caster_of(self, name: str, entry: TensorPlan, learned: LearnedScale | None) -> TensorCaster:
         if learned is None or not bool(learned.learned.any()):
             return self._caster
         plan = BitPlan({name: _with_scale(entry, learned)})
         return TensorCaster(self.graph, plan, torch.device("cpu"), self.plan.seed)
+
+
+def mixed(
+    ours: torch.Tensor, exact: torch.Tensor, share: float, generator: torch.Generator | None
+) -> torch.Tensor:
+    """`ours` with a share of its values, drawn at random, replaced by those of `exact`."""
+    drawn = (torch.rand(ours.shape, generator=generator) < share).to(ours.dtype)
+    return torch.lerp(ours, exact, drawn)  # exact at 0 and 1, and twice as fast as where with its gradient
 
 
 def float_values(

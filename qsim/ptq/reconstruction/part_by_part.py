@@ -17,7 +17,7 @@ from qsim.plan import BitPlan
 from qsim.ptq.batches import batch_samples
 from qsim.ptq.reconstruction.augment import augmented
 from qsim.ptq.reconstruction.fit import Rates, fit, leaves_of, relative_error
-from qsim.ptq.reconstruction.network import QuantizedNetwork, Values, float_values
+from qsim.ptq.reconstruction.network import QuantizedNetwork, Values, float_values, mixed
 from qsim.ptq.reconstruction.segments import Segment
 from qsim.ptq.reconstruction.weights import LearnedWeight
 
@@ -147,9 +147,9 @@ class _Tuned:
 
     def _mixed(self, exact: torch.Tensor, ours: torch.Tensor) -> torch.Tensor:
         """The inputs of a segment are dropped too: to those of the float32 network (QDrop, section 4.3)."""
-        if self.recipe.drop == 0.0:
+        if self.recipe.drop == 0.0 or not ours.is_floating_point():
             return ours
-        return torch.where(torch.rand(ours.shape, generator=self.generator) < self.recipe.drop, exact, ours)
+        return mixed(ours, exact, self.recipe.drop, self.generator)
 
 
 def streamed(graph: Graph, values: Values, names: Sequence[str], run: Callable[[Values], Values]) -> Values:

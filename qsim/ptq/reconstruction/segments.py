@@ -1,10 +1,10 @@
 """A network cut into parts that are tuned one after another: layers, or residual blocks.
 
-A cut lies before a layer that multiplies by a parameter. Blocks are cut where as few tensors are alive as anywhere
-(one, in most networks), so that no shortcut crosses a cut: the units of block-wise reconstruction (Li et al.,
-"BRECQ", ICLR 2021, section 3.2, which finds blocks to be the best unit between layers and the whole network). A
-depthwise layer stays with the layer after it. What follows from parameters alone (a head's view of an embedding) is
-no activation: every part that reads it makes it.
+Layers are cut before each one that multiplies by a parameter. Blocks are cut between such layers where as few tensors
+are alive as anywhere (one, in most networks), so that no shortcut crosses a cut: the units of block-wise
+reconstruction (Li et al., "BRECQ", ICLR 2021, section 3.2, which finds blocks to be the best unit between layers and
+the whole network). A depthwise layer stays with the layer after it. What follows from parameters alone (a head's view
+of an embedding) is no activation: every part that reads it makes it.
 """
 
 from __future__ import annotations
@@ -41,13 +41,16 @@ def block_segments(graph: Graph) -> tuple[Segment, ...]:
     position = {node.name: index for index, node in enumerate(graph.nodes)}
     with_weights = [layer for layer in graph.layers if layer.weights in graph.parameters]
     layers = sorted(with_weights, key=lambda layer: position[layer.node])
-    alive = {layer.node: len(_alive(graph, position[layer.node])) for layer in layers}
+    gaps = [
+        range(position[before.node] + 1, position[after.node] + 1)
+        for before, after in zip(layers, layers[1:], strict=False)
+        if before.kind != "depthwise"
+    ]
+    alive = {index: len(_alive(graph, index)) for gap in gaps for index in gap}
     least = min(alive.values(), default=0)
-    cuts = {layer.node for layer in layers if alive[layer.node] == least}
-    after_depthwise = {
-        after.node for before, after in zip(layers, layers[1:], strict=False) if before.kind == "depthwise"
-    }
-    return _cut(graph, cuts - after_depthwise)
+    narrow = [[index for index in gap if alive[index] == least] for gap in gaps]
+    last = [places[-1] for places in narrow if places]
+    return _cut(graph, {*(layer.node for layer in layers[:1]), *(graph.nodes[index].name for index in last)})
 
 
 def whole_network(graph: Graph) -> Segment:
