@@ -108,7 +108,9 @@ def _entry(cells: Row, by_method: Mapping[str, Row], bench: Bench) -> dict[str, 
         "size_kib": first.size_kib,
         "quantize_s": float(np.mean([cell.quantize_s for cell in cells])),
         "evaluate_s": first.evaluate_s,
-        "spent_s": sum(cell.spent_s for cell in cells),
+        "spent_s": sum(
+            cell.spent_s or cell.quantize_s + cell.evaluate_s for cell in cells
+        ),  # older cells have none
         "quantize_peak_mib": first.peak_mib[0],
         "evaluate_peak_mib": first.peak_mib[1],
     }
@@ -201,9 +203,10 @@ a paired interval; *italic*: below it. Methods that draw: the mean of the seeds,
 is: tests/benchmarks/ptq_table/rows.py; from row bias_correction on, scales are those of row output. Differences to
 plain rounding and to the row that a method builds on are in ptq_table.csv.
 
-Processor time of all cells: {minutes:.0f} minutes on one core (a cell's own seconds include what it shares with others,
-this sum has that once), of it {evaluate_minutes:.0f} to evaluate (float32 sums of dequantized values, which give the
-answers of exact arithmetic; equal plans once)."""
+Processor time of all cells: {minutes:.0f} minutes on one core, of it {evaluate_minutes:.0f} to evaluate (float32 sums
+of dequantized values, which give the answers of exact arithmetic; equal plans once). A cell's own seconds include what
+it shares with others (ranges, scales, transformed networks); the sum has that once, but for cells that were measured
+before it was counted apart, of which it has too much."""
 
 
 def _network_part(table: pd.DataFrame, bench: Bench) -> str:
