@@ -9,12 +9,14 @@ of an embedding) is no activation: every part that reads it makes it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qsim.graph import Graph, Layer, Node
+
+Lifetimes = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,8 @@ def block_segments(graph: Graph) -> tuple[Segment, ...]:
         for before, after in zip(layers, layers[1:], strict=False)
         if before.kind != "depthwise"
     ]
-    alive = {index: len(_alive(graph, index)) for gap in gaps for index in gap}
+    lifetimes = _lifetimes(graph)
+    alive = {index: len(_alive(lifetimes, index)) for gap in gaps for index in gap}
     least = min(alive.values(), default=0)
     narrow = [[index for index in gap if alive[index] == least] for gap in gaps]
     last = [places[-1] for places in narrow if places]
@@ -65,12 +68,14 @@ def _cut(graph: Graph, cuts: Collection[str]) -> tuple[Segment, ...]:
     first = next((index for index, node in enumerate(graph.nodes) if node.name in cuts), 0)
     starts = [index for index in starts if index != first]  # what comes before the first layer goes with it
     edges = [0, *starts, len(graph.nodes)]
-    return tuple(_segment(graph, *pair) for pair in zip(edges, edges[1:], strict=False))
+    constants, lifetimes = _constant_nodes(graph), _lifetimes(graph)
+    pairs = zip(edges, edges[1:], strict=False)
+    return tuple(_segment(graph, range(*pair), constants, lifetimes) for pair in pairs)
 
 
-def _segment(graph: Graph, start: int, end: int) -> Segment:
-    constants = _constant_nodes(graph)
-    own = [node for node in graph.nodes[start:end] if node not in constants]
+def _segment(graph: Graph, part: range, constants: Sequence[Node], lifetimes: Lifetimes) -> Segment:
+    fixed = {node.name for node in constants}
+    own = [graph.nodes[index] for index in part if graph.nodes[index].name not in fixed]
     nodes = (*_makers(constants, own), *own)
     made = {name for node in nodes for name in node.outputs}
     read = [name for node in own for name in node.inputs if name]
@@ -78,7 +83,7 @@ def _segment(graph: Graph, start: int, end: int) -> Segment:
         nodes,
         tuple(layer for layer in graph.layers if layer.node in {node.name for node in own}),
         tuple(dict.fromkeys(name for name in read if name not in made | set(graph.parameters))),
-        tuple(name for name in _alive(graph, end) if name in made),
+        tuple(name for name in _alive(lifetimes, part.stop) if name in made),
     )
 
 
@@ -103,11 +108,16 @@ def _makers(constants: Sequence[Node], readers: Sequence[Node]) -> list[Node]:
     return makers
 
 
-def _alive(graph: Graph, index: int) -> list[str]:
+def _lifetimes(graph: Graph) -> Lifetimes:
+    """For every activation the node that makes it (-1: an input) and the last one that reads it (an output: beyond)."""
+    fixed = {name for node in _constant_nodes(graph) for name in node.outputs} | set(graph.parameters)
+    made = dict.fromkeys(graph.inputs, -1)
+    made |= {name: index for index, node in enumerate(graph.nodes) for name in node.outputs if name}
+    read = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs if name}
+    read |= dict.fromkeys(graph.outputs, len(graph.nodes))
+    return {name: (made[name], read[name]) for name in made if name in read and name not in fixed}
+
+
+def _alive(lifetimes: Lifetimes, index: int) -> list[str]:
     """Activations that exist before node `index` and are read by it or after it, or are outputs."""
-    fixed = {name for node in _constant_nodes(graph) for name in node.outputs}
-    before = [*graph.inputs, *(name for node in graph.nodes[:index] for name in node.outputs if name)]
-    read = {name for node in graph.nodes[index:] for name in node.inputs} | set(graph.outputs)
-    return [
-        name for name in dict.fromkeys(before) if name in read and name not in set(graph.parameters) | fixed
-    ]
+    return [name for name, (made, last) in lifetimes.items() if made < index <= last]
