@@ -61,8 +61,9 @@ def main() -> None:
         found[network] = {}
         for method in _chosen(arguments.methods, METHODS):
             found[network][method] = _row(bench, method, arguments, known)
-    minutes = (time.perf_counter() - start) / 60
-    print(f"measured in {minutes:.1f} minutes by {arguments.jobs} processes", flush=True)
+    if not arguments.write_only:
+        minutes = (time.perf_counter() - start) / 60
+        print(f"measured in {minutes:.1f} minutes by {arguments.jobs} processes", flush=True)
     if arguments.measure_only:
         return
     command = " ".join(["python -m tests.benchmarks.ptq_table", *sys.argv[1:]])

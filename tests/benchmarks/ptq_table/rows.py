@@ -64,7 +64,7 @@ class Method:
 
     base: the row that it adds to. target: the formats where its source says that it helps. drawn: the formats that
     are measured under three seeds, for methods that draw; one elsewhere. without: networks where it has no meaning,
-    and why.
+    and why. instead: other options where a network's metric asks for them, {metric: options}.
     """
 
     options: Mapping[str, Any]
@@ -72,6 +72,7 @@ class Method:
     target: Sequence[str] = WEIGHTS_OF_4_BITS
     drawn: Sequence[str] = ()
     without: Mapping[str, str] = field(default_factory=dict)
+    instead: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def seeds(self, format_name: str) -> int:
         """How many seeds a cell is the mean of."""
@@ -90,7 +91,8 @@ class Method:
             "BLOCK": granularity.block[-1] if granularity is not None and granularity.block else None,
             "ZERO_POINT": activations is not None and "+zp" in activations,
         }
-        return {key: _filled(value, facts) for key, value in self.options.items()}
+        options = self.instead.get(network.metric, self.options)
+        return {key: _filled(value, facts) for key, value in options.items()}
 
 
 def _filled(value: Any, facts: Mapping[str, Any]) -> Any:
@@ -122,12 +124,13 @@ def reconstructed(name: str, **facts: Any) -> Method:
 
 
 def fine_tuned(name: str, **facts: Any) -> Method:
-    """A method that tunes a chosen plan by gradients, that of row "gptq"."""
-    steps = ["gptq", "bias_correction"]
-    return Method({**SCALES, "steps": steps, "after": [{name: {"batch": "BATCH"}}]}, base="gptq", **facts)
+    """A method that tunes a chosen plan by gradients, that of row "gptq"; by layers alone without logits."""
+    plan = {**SCALES, "steps": ["gptq", "bias_correction"]}
+    options = {**plan, "after": [{name: {"batch": "BATCH"}}]}
+    layers_alone = {**plan, "after": [{name: {"batch": "BATCH", "divergence": 0.0}}]}
+    return Method(options, base="gptq", instead={"reconstruction_auc": layers_alone}, **facts)
 
 
-NO_ANSWERS = {"autoencoder": "its outputs are no logits to distil"}
 CONVOLUTIONS = "its channels lie between layers with a nonlinear function between them"
 NO_STREAM = dict.fromkeys(("resnet8", "dscnn", "vww", "autoencoder"), CONVOLUTIONS)
 
@@ -169,7 +172,7 @@ METHODS: Mapping[str, Method] = {
     "svd_quant": before("svd_quant", target=("W4A4", "e2m1", *BLOCKS)),
     "adaquant": reconstructed("adaquant", target=("W4A8", "W4A4"), drawn=("W4A8", "W4A4")),
     "qdrop": reconstructed("qdrop", target=("W4A4",), drawn=("W4A8", "W4A4")),
-    "qat": fine_tuned("qat", drawn=("int3", "W4A8", "W4A4"), without=NO_ANSWERS),
+    "qat": fine_tuned("qat", drawn=("int3", "W4A8", "W4A4")),
 }
 
 # Where a method does not do what its source says: what was found when it was looked into (November 22 to December 1).
