@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from qsim.arithmetic.scratch import converted, scratch, zeros
 from qsim.casting.elements import cast_to_element
 from qsim.casting.fast.threads import spread
 from qsim.formats import TwosComplement
-from qsim.spec import Spec
+from qsim.spec import Rounding, Spec
 
 Array = NDArray[Any]
 
@@ -50,7 +51,10 @@ def finish(total: Array, then: Spec | None) -> Array:
         return np.asarray(total - np.floor((total - low) / period) * period)
     if kind in ("saturate", "saturate_finite"):
         return np.clip(total, low, high)
-    return cast_to_element(total.astype(np.float64), element, then.cast)
+    in_range = replace(
+        then.cast, rounding=Rounding()
+    )  # whole steps are left to round: no random bits are read
+    return cast_to_element(total.astype(np.float64), element, nearest)
 
 
 def _split_product(path: SplitBlas, a: Array, b: Array) -> Array:

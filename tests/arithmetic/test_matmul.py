@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 import qsim
 from qsim.arithmetic import Mac, matmul, reference
@@ -43,6 +43,10 @@ def random_bias(mac: Mac, a: np.ndarray, columns: int) -> np.ndarray | None:
 
 
 @settings(max_examples=300, deadline=None)
+@example(
+    Mac(accumulator="int8/stochastic4/saturate_symmetric", saturate="end"),
+    (np.array([[-448.0], [448.0]]), np.array([[0.0, 448.0]])),
+)
 @given(macs(), operands())
 def test_every_unit_computes_what_rational_arithmetic_says(
     mac: Mac, pair: tuple[np.ndarray, np.ndarray]
