@@ -51,9 +51,7 @@ def finish(total: Array, then: Spec | None) -> Array:
         return np.asarray(total - np.floor((total - low) / period) * period)
     if kind in ("saturate", "saturate_finite"):
         return np.clip(total, low, high)
-    in_range = replace(
-        then.cast, rounding=Rounding()
-    )  # whole steps are left to round: no random bits are read
+    nearest = replace(then.cast, rounding=Rounding())  # nothing is left to round: no random bits are read
     return cast_to_element(total.astype(np.float64), element, nearest)
 
 
