@@ -196,8 +196,8 @@ FINDINGS = (
     "adaquant and qdrop start from nearest rounding (row output), as their papers do. After gptq_refit "
     "(configs/ptq/qdrop.yaml) qdrop has 4.64 for 4.84 on the language model in int3 and 10.4 for 10.3 in W4A4, on "
     "DS-CNN 90.3 for 89.9 % in int3, 79.4 for 77.0 % in W4A4 and 88.2 for 87.8 % in mxfp4 (first seeds).",
-    "adaquant stays below gptq where weights have 3 or 4 bits on convolutions. It has not converged: 100 steps a layer "
-    "give ResNet-8 68.1 % in W4A4, 200 (the default) 71.3 %, 100 of twice the size 66.0 % (first seeds).",
+    "adaquant stays below gptq in int4, int3 and W4A4 on the convolutional networks. It has not converged: 100 steps a "
+    "layer give ResNet-8 68.1 % in W4A4, 200 (the default) 71.3 %, 100 of twice the size 66.0 % (first seeds).",
     "kl changes activations alone, as its source does: at 8 bits there is nothing to gain on these networks; at 4 bits "
     "it is worth tens of points on DS-CNN, and row output, which heeds the layers that read a tensor, more.",
     "kl on the language model hurts through the attention weights alone: a softmax is mostly small values, and the "

@@ -108,9 +108,8 @@ def _entry(cells: Row, by_method: Mapping[str, Row], bench: Bench) -> dict[str, 
         "size_kib": first.size_kib,
         "quantize_s": float(np.mean([cell.quantize_s for cell in cells])),
         "evaluate_s": first.evaluate_s,
-        "spent_s": sum(
-            cell.spent_s or cell.quantize_s + cell.evaluate_s for cell in cells
-        ),  # older cells have none
+        # cells of before it was counted apart have none: theirs is an upper bound
+        "spent_s": sum(cell.spent_s or cell.quantize_s + cell.evaluate_s for cell in cells),
         "quantize_peak_mib": first.peak_mib[0],
         "evaluate_peak_mib": first.peak_mib[1],
     }
